@@ -1,0 +1,1 @@
+"""Private mathematics that several components share."""

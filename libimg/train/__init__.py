@@ -1,0 +1,33 @@
+"""Plumbing for training loops that stay visible: runs, checkpoints, phases, averages and logs."""
+
+from libimg.train.checkpoint import checkpoint_config as checkpoint_config
+from libimg.train.checkpoint import load_checkpoint as load_checkpoint
+from libimg.train.checkpoint import module_hash as module_hash
+from libimg.train.checkpoint import save_checkpoint as save_checkpoint
+from libimg.train.ema import Ema as Ema
+from libimg.train.log import Log as Log
+from libimg.train.log import write_json as write_json
+from libimg.train.run import Run as Run
+from libimg.train.run import RunConfig as RunConfig
+from libimg.train.schedule import Phase as Phase
+from libimg.train.schedule import Ramp as Ramp
+from libimg.train.schedule import cosine as cosine
+from libimg.train.schedule import phase_at as phase_at
+from libimg.train.schedule import value_at as value_at
+
+__all__ = [
+    "Ema",
+    "Log",
+    "Phase",
+    "Ramp",
+    "Run",
+    "RunConfig",
+    "checkpoint_config",
+    "cosine",
+    "load_checkpoint",
+    "module_hash",
+    "phase_at",
+    "save_checkpoint",
+    "value_at",
+    "write_json",
+]

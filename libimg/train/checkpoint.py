@@ -1,0 +1,129 @@
+"""One file with everything a run needs to go on: weights, optimisers, step, random state."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+__all__ = ["checkpoint_config", "load_checkpoint", "module_hash", "save_checkpoint"]
+
+
+class Stateful(Protocol):
+    """Anything with ``state_dict`` and ``load_state_dict``."""
+
+    def state_dict(self) -> Any:
+        """Return the state."""
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Take a state over."""
+
+
+def save_checkpoint(
+    path: Path, parts: Mapping[str, Stateful], *, step: int, config: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint so that ``path`` is always whole: the old file or the new one.
+
+    Args:
+        path: file to write; its folder is made.
+        parts: modules and optimisers by name.
+        step: number of finished steps.
+        config: the resolved configuration, plain values only.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "step": step,
+        "config": dict(config),
+        "parts": {name: part.state_dict() for name, part in parts.items()},
+        "rng": torch.get_rng_state(),
+    }
+    temporary = path.with_name(f".{path.name}.part")
+    torch.save(content, temporary)
+    os.replace(temporary, path)  # noqa: PTH105
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU, refusing what is not one."""
+    if not path.is_file():
+        msg = f"{path}: no such checkpoint"
+        raise FileNotFoundError(msg)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        msg = f"{path}: not a readable checkpoint ({type(error).__name__}: {error})"
+        raise ValueError(msg) from error
+    if not isinstance(content, dict) or not {"step", "config", "parts"} <= content.keys():
+        msg = f"{path}: not a checkpoint of libimg (expected the keys step, config and parts)"
+        raise ValueError(msg)
+    return content
+
+
+def checkpoint_config(path: Path) -> dict[str, Any]:
+    """Return the configuration that a checkpoint was trained with."""
+    return dict(read(path)["config"])
+
+
+def load_checkpoint(path: Path, parts: Mapping[str, Stateful], *, rng: bool = False) -> int:
+    """Load the named parts from a checkpoint, all of them or none.
+
+    Args:
+        path: file written by `save_checkpoint`.
+        parts: modules and optimisers to fill, by the names they were saved under.
+        rng: also restore torch's global random state.
+
+    Returns:
+        The number of finished steps.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no checkpoint, lacks a part, or holds another architecture; the
+            message names the file and the first weights that differ.
+    """
+    content = read(path)
+    missing = [name for name in parts if name not in content["parts"]]
+    if missing:
+        msg = f"{path}: holds {sorted(content['parts'])}, but not {missing}"
+        raise ValueError(msg)
+    for name, part in parts.items():
+        if isinstance(part, nn.Module):
+            _same_architecture(path, name, part.state_dict(), content["parts"][name])
+    for name, part in parts.items():
+        part.load_state_dict(content["parts"][name])
+    if rng:
+        torch.set_rng_state(content["rng"])
+    return int(content["step"])
+
+
+def _same_architecture(
+    path: Path, name: str, ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]
+) -> None:
+    """Raise unless two state dicts have the same names and shapes."""
+    differences = [f"{key} is only in the file" for key in theirs if key not in ours]
+    differences += [f"{key} is missing in the file" for key in ours if key not in theirs]
+    differences += [
+        f"{key} is {tuple(theirs[key].shape)} in the file and {tuple(ours[key].shape)} here"
+        for key in ours
+        if key in theirs and ours[key].shape != theirs[key].shape
+    ]
+    if differences:
+        msg = f"{path}: {name} has another architecture ({len(differences)} differences, first: "
+        msg += f"{'; '.join(differences[:3])})"
+        raise ValueError(msg)
+
+
+def module_hash(module: nn.Module) -> str:
+    """SHA-256 of a network's weights and buffers: equal exactly when every bit is equal.
+
+    Example:
+        >>> net = nn.Linear(2, 2)
+        >>> module_hash(net) == module_hash(net)
+        True
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

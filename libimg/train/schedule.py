@@ -1,0 +1,118 @@
+"""Phases and weight curves as data: which networks train when, and what each loss weighs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Phase", "Ramp", "cosine", "phase_at", "value_at"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ramp:
+    """A weight that moves linearly and then stays.
+
+    Args:
+        start: value at the beginning of the run.
+        end: value from ``epochs`` on.
+        epochs: length of the ramp, counted from the first epoch of the run.
+    """
+
+    start: float
+    end: float
+    epochs: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One stretch of a run.
+
+    Args:
+        name: what the logs call it.
+        epochs: its length.
+        train: networks that learn.
+        frozen: networks that take part in eval mode and do not change. A network in neither
+            list does not take part at all.
+        weights: weight of each loss term, a number or a `Ramp`.
+    """
+
+    name: str
+    epochs: int
+    train: tuple[str, ...]
+    frozen: tuple[str, ...] = ()
+    weights: dict[str, float | Ramp] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        both = set(self.train) & set(self.frozen)
+        if both:
+            msg = f"phase {self.name!r}: {sorted(both)} cannot both train and be frozen"
+            raise ValueError(msg)
+        if self.epochs < 0:
+            msg = f"phase {self.name!r}: epochs must be at least 0, got {self.epochs}"
+            raise ValueError(msg)
+
+    @property
+    def networks(self) -> frozenset[str]:
+        """All networks that take part."""
+        return frozenset(self.train) | frozenset(self.frozen)
+
+
+def phase_at(phases: Sequence[Phase], epoch: float) -> Phase:
+    """Return the phase that an epoch falls in; after the end, the last one.
+
+    Args:
+        phases: in order.
+        epoch: from 0; fractions fall in the epoch they belong to.
+
+    Raises:
+        ValueError: there is no phase.
+
+    Example:
+        >>> phases = [Phase(name="a", epochs=2, train=("G",)), Phase(name="b", epochs=3, train=())]
+        >>> [phase_at(phases, epoch).name for epoch in (0, 1.9, 2, 4, 9)]
+        ['a', 'a', 'b', 'b', 'b']
+    """
+    if not phases:
+        msg = "phases: expected at least one, got none"
+        raise ValueError(msg)
+    for phase in phases:
+        if epoch < phase.epochs:
+            return phase
+        epoch -= phase.epochs
+    return phases[-1]
+
+
+def value_at(value: float | Ramp, epoch: float) -> float:
+    """Return a weight at an epoch (fractions allowed).
+
+    Example:
+        >>> value_at(Ramp(start=1, end=10, epochs=20), 10)
+        5.5
+        >>> value_at(0.5, 10)
+        0.5
+    """
+    if not isinstance(value, Ramp):
+        return float(value)
+    share = min(max(epoch / value.epochs, 0.0), 1.0) if value.epochs > 0 else 1.0
+    return value.start + (value.end - value.start) * share
+
+
+def cosine(step: int, *, total: int, warmup: int = 0, final: float = 0.05) -> float:
+    """Factor on a learning rate: linear warm-up to 1, then half a cosine down to ``final``.
+
+    Args:
+        step: from 0.
+        total: steps of the whole run.
+        warmup: steps of the linear rise.
+        final: the factor at the end.
+
+    Reference:
+        Loshchilov and Hutter, SGDR, 2017, eq. 5, without restarts.
+
+    Example:
+        >>> [cosine(step, total=101, final=0.0) for step in (0, 50, 100)]
+        [1.0, 0.5, 0.0]
+    """
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    share = min((step - warmup) / max(total - 1 - warmup, 1), 1.0)
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))
