@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from libimg import ranges as ranges
     from libimg import registration as registration
     from libimg import train as train
+    from libimg import translation as translation
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,7 @@ __all__ = [
     "ranges",
     "registration",
     "train",
+    "translation",
 ]
 
 

@@ -1,0 +1,1 @@
+"""Thin scripts that make working systems of the components."""

@@ -1,6 +1,7 @@
 """One file with everything a run needs to go on: weights, optimisers, step, random state."""
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,14 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-__all__ = ["checkpoint_config", "load_checkpoint", "module_hash", "save_checkpoint"]
+__all__ = [
+    "Best",
+    "checkpoint_config",
+    "load_checkpoint",
+    "load_shared",
+    "module_hash",
+    "save_checkpoint",
+]
 
 
 class Stateful(Protocol):
@@ -20,6 +28,39 @@ class Stateful(Protocol):
 
     def load_state_dict(self, state_dict: Any) -> Any:
         """Take a state over."""
+
+
+class Best:
+    """The best score so far, lower is better; it starts again when a new phase begins.
+
+    Otherwise a GAN phase, which trades mean error for sharpness, could never win against the
+    phase before it.
+
+    Example:
+        >>> best = Best()
+        >>> [best.beats(score, phase) for score, phase in ((2.0, "a"), (3.0, "a"), (2.5, "b"))]
+        [True, False, True]
+    """
+
+    def __init__(self) -> None:
+        self.phase, self.score = "", math.inf
+
+    def beats(self, score: float, phase: str) -> bool:
+        """Take a score in and tell whether it is the best of its phase; NaN never is."""
+        if phase != self.phase:
+            self.phase, self.score = phase, math.inf
+        better = score < self.score
+        if better:
+            self.score = score
+        return better
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        return {"phase": self.phase, "score": self.score}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take a state over."""
+        self.phase, self.score = state_dict["phase"], state_dict["score"]
 
 
 def save_checkpoint(
@@ -95,6 +136,30 @@ def load_checkpoint(path: Path, parts: Mapping[str, Stateful], *, rng: bool = Fa
     if rng:
         torch.set_rng_state(content["rng"])
     return int(content["step"])
+
+
+def load_shared(path: Path, parts: Mapping[str, Stateful]) -> list[str]:
+    """Load those of the named parts that a checkpoint has, so that a run starts from another.
+
+    Args:
+        path: file written by `save_checkpoint`.
+        parts: modules to fill, by the names they were saved under.
+
+    Returns:
+        The names that were loaded.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no checkpoint, has none of the parts, or holds another
+            architecture.
+    """
+    there = read(path)["parts"]
+    shared = {name: part for name, part in parts.items() if name in there}
+    if not shared:
+        msg = f"{path}: holds {sorted(there)}, and none of {sorted(parts)}"
+        raise ValueError(msg)
+    load_checkpoint(path, shared)
+    return list(shared)
 
 
 def _same_architecture(

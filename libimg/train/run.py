@@ -32,7 +32,7 @@ class RunConfig:
         accelerator: ``auto`` takes a GPU if there is one.
         devices: number of processes, each with a share of every batch.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
-        clip: largest norm of a network's gradient; 0 switches clipping off.
+        clip: largest norm of an optimiser's gradient; 0 switches clipping off.
         progress: show the progress bar.
     """
 
@@ -132,30 +132,42 @@ class Run:
     ) -> dict[str, float]:
         """Zero, backward, average over processes, clip, step.
 
+        Weights that were frozen when ``loss`` was computed have no gradient and do not move.
+
         Args:
-            optimizer: what `optimizer` returned.
+            optimizer: what `optimizer` returned. Give its parameter groups a ``name``.
             loss: scalar.
-            measure: also return ``gradient_norm`` and ``update_to_weight`` = |Δw| / |w|.
+            measure: also return ``gradient_norm/<name>`` (before clipping) and
+                ``update_to_weight/<name>`` = |Δw| / |w| of each group that moved.
         """
-        weights = [w for group in optimizer.param_groups for w in group["params"]]
-        before = [w.detach().clone() for w in weights] if measure else []
+        groups = {str(g.get("name", i)): g["params"] for i, g in enumerate(optimizer.param_groups)}
         optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        self._average(weights)
+        moving = [w for group in groups.values() for w in group if w.grad is not None]
+        self._average(moving)
+        before = {id(w): w.detach().clone() for w in moving} if measure else {}
         limit = self.config.clip or math.inf
         norm = self.fabric.clip_gradients(nn.Module(), optimizer, max_norm=limit)
+        clipped = max(1.0, float(norm) / limit) if measure else 1.0
+        measured = {}
+        for name, group in groups.items() if measure else ():
+            norm_now = _norm([w.grad for w in group if w.grad is not None])
+            measured[f"gradient_norm/{name}"] = norm_now * clipped
         optimizer.step()
-        if not measure:
-            return {}
-        moved = math.hypot(*(float((w - b).norm()) for w, b in zip(weights, before, strict=True)))
-        size = math.hypot(*(float(b.norm()) for b in before))
-        return {"gradient_norm": float(norm), "update_to_weight": moved / max(size, 1e-12)}
+        for name, group in groups.items() if measure else ():
+            old = [(w.detach(), before[id(w)]) for w in group if id(w) in before]
+            if old:
+                moved, size = _norm([w - b for w, b in old]), _norm([b for _, b in old])
+                measured[f"update_to_weight/{name}"] = moved / max(size, 1e-12)
+            else:
+                del measured[f"gradient_norm/{name}"]
+        return measured
 
     def _average(self, weights: list[Tensor]) -> None:
         """Replace each gradient by its mean over the processes, in one message."""
-        if self.fabric.world_size == 1:
-            return
         gradients = [w.grad for w in weights if w.grad is not None]
+        if self.fabric.world_size == 1 or not gradients:
+            return
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         mean = self.fabric.all_reduce(flat, reduce_op="mean")
         parts = mean.split([gradient.numel() for gradient in gradients])
@@ -214,6 +226,11 @@ class Run:
         """Finish the log files."""
         if self._log is not None:
             self._log.close()
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    """Euclidean norm of several tensors together."""
+    return math.sqrt(sum(float(t.detach().float().square().sum()) for t in tensors))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -56,29 +56,34 @@ class Phase:
         return frozenset(self.train) | frozenset(self.frozen)
 
 
-def phase_at(phases: Sequence[Phase], epoch: float) -> Phase:
-    """Return the phase that an epoch falls in; after the end, the last one.
+def phase_at(phases: Sequence[Phase], epoch: float) -> tuple[Phase, float]:
+    """Return the phase that an epoch falls in and the share of it that is over.
 
     Args:
         phases: in order.
-        epoch: from 0; fractions fall in the epoch they belong to.
+        epoch: from 0, fractions allowed; after the end the last phase goes on with share 1.
 
     Raises:
         ValueError: there is no phase.
 
     Example:
-        >>> phases = [Phase(name="a", epochs=2, train=("G",)), Phase(name="b", epochs=3, train=())]
-        >>> [phase_at(phases, epoch).name for epoch in (0, 1.9, 2, 4, 9)]
-        ['a', 'a', 'b', 'b', 'b']
+        >>> phases = [Phase(name="a", epochs=2, train=("G",)), Phase(name="b", epochs=4, train=())]
+        >>> for epoch in (1, 2, 3, 9):
+        ...     phase, share = phase_at(phases, epoch)
+        ...     print(phase.name, share)
+        a 0.5
+        b 0.0
+        b 0.25
+        b 1.0
     """
     if not phases:
         msg = "phases: expected at least one, got none"
         raise ValueError(msg)
     for phase in phases:
         if epoch < phase.epochs:
-            return phase
+            return phase, epoch / phase.epochs
         epoch -= phase.epochs
-    return phases[-1]
+    return phases[-1], 1.0
 
 
 def value_at(value: float | Ramp, epoch: float) -> float:
@@ -96,23 +101,23 @@ def value_at(value: float | Ramp, epoch: float) -> float:
     return value.start + (value.end - value.start) * share
 
 
-def cosine(step: int, *, total: int, warmup: int = 0, final: float = 0.05) -> float:
+def cosine(share: float, *, warmup: float = 0.0, final: float = 0.05) -> float:
     """Factor on a learning rate: linear warm-up to 1, then half a cosine down to ``final``.
 
     Args:
-        step: from 0.
-        total: steps of the whole run.
-        warmup: steps of the linear rise.
+        share: how much of the phase is over, 0 to 1.
+        warmup: share of the phase that the linear rise takes.
         final: the factor at the end.
 
     Reference:
-        Loshchilov and Hutter, SGDR, 2017, eq. 5, without restarts.
+        Loshchilov and Hutter, SGDR, 2017, eq. 5. With the share of a `Phase` it restarts in each
+        phase, so that a network that joins late does not meet a rate that has decayed away.
 
     Example:
-        >>> [cosine(step, total=101, final=0.0) for step in (0, 50, 100)]
+        >>> [cosine(share, final=0.0) for share in (0.0, 0.5, 1.0)]
         [1.0, 0.5, 0.0]
     """
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    share = min((step - warmup) / max(total - 1 - warmup, 1), 1.0)
+    if share < warmup:
+        return 0.01 + 0.99 * share / warmup
+    share = (share - warmup) / (1 - warmup)
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))

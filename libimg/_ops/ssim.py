@@ -1,0 +1,248 @@
+"""The one SSIM that losses and metrics share: Gaussian window, valid region, exact gradient."""
+
+import warnings
+from collections.abc import Sequence
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from libimg import _check
+from libimg._ops import windows
+from libimg._ops.reduce import masked_mean
+from libimg._types import Image, Mask, PerSample
+
+__all__ = ["MS_WEIGHTS", "Bounds", "ms_ssim_mean", "ssim_map", "ssim_mean"]
+
+MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+
+@runtime_checkable
+class Bounds(Protocol):
+    """What SSIM needs of a `libimg.ranges.ValueRange`."""
+
+    @property
+    def lo(self) -> float:
+        """Value of black."""
+
+    @property
+    def span(self) -> float:
+        """White minus black."""
+
+
+def ssim_map(
+    x: Image,
+    y: Image,
+    *,
+    data_range: float | Bounds,
+    window: int = 11,
+    sigma: float = 1.5,
+    k1: float = 0.01,
+    k2: float = 0.03,
+    luminance: bool = True,
+) -> Image:
+    """Structural similarity at every place where the window fits.
+
+    Both images are mapped by ``(value - lo) / span`` first: the luminance term means nothing for
+    values of either sign, and float32 keeps its digits. Float32 on the CPU takes compiled loops
+    (the same sums, some ten times faster); everything else takes torch operations. The gradient is
+    analytic and cannot be differentiated again.
+
+    Args:
+        x: ``(b, c, h, w)`` or ``(b, c, d, h, w)``; half precision is computed in float32.
+        y: the same shape.
+        data_range: values lie in ``[0, data_range]``, or in the given range.
+        window: taps of the Gaussian; odd.
+        sigma: its standard deviation in voxels.
+        k1: stabiliser of the luminance term.
+        k2: stabiliser of the contrast and structure term.
+        luminance: leave out the luminance term if False.
+
+    Returns:
+        ``(b, c, *)``, each spatial axis shorter by ``window - 1``; at most 1.
+
+    Raises:
+        ValueError: shapes differ, an axis is shorter than the window, an argument is out of range.
+    """
+    _check.same_shape(pred=x, target=y)
+    _check.spatial("pred", x)
+    if not (x.is_floating_point() and y.is_floating_point()):
+        msg = f"pred and target must be floating point, got {x.dtype} and {y.dtype}"
+        raise ValueError(msg)
+    lo, span = (
+        (0.0, data_range)
+        if isinstance(data_range, int | float)
+        else (data_range.lo, data_range.span)
+    )
+    _check.positive(data_range=span)
+    taps = windows.gaussian(window, sigma)
+    _fits(x, window, scales=1)
+    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    c1 = k1**2 if luminance else 1.0
+    bounds, terms = (float(lo), 1 / float(span)), (c1, k2**2, float(luminance))
+    x, y = x.to(dtype), y.to(dtype)
+    if not torch.is_grad_enabled():
+        x, y = x.detach(), y.detach()
+    if y.requires_grad and not x.requires_grad:
+        x, y = y, x
+    out: Tensor = _Similarity.apply(x, y, taps, bounds, terms)  # type: ignore[no-untyped-call]
+    return out
+
+
+def ssim_mean(
+    x: Image, y: Image, *, data_range: float | Bounds, mask: Mask | None, window: int, sigma: float
+) -> tuple[PerSample, Bool[Tensor, " b"] | None]:
+    """Mean of `ssim_map`, weighted by the mask at the window centres.
+
+    Returns:
+        The mean ``(b,)`` and whether the mask has any weight there ``(b,)``, None without mask.
+    """
+    _mask_fits(mask, x)
+    similarity = ssim_map(x, y, data_range=data_range, window=window, sigma=sigma)
+    mask = None if mask is None else windows.crop(mask, window // 2)
+    return masked_mean(similarity, mask), _covered(mask)
+
+
+def ms_ssim_mean(
+    x: Image,
+    y: Image,
+    *,
+    data_range: float | Bounds,
+    mask: Mask | None,
+    weights: Sequence[float],
+    window: int,
+    sigma: float,
+) -> tuple[PerSample, Bool[Tensor, " b"] | None]:
+    """Product over the scales of the mean structure to the power of the scale's weight.
+
+    Returns:
+        The index ``(b,)`` and whether the mask has weight at every scale ``(b,)``.
+    """
+    _check.positive(**{f"weights[{i}]": weight for i, weight in enumerate(weights)})
+    _check.same_shape(pred=x, target=y)
+    pool = F.avg_pool2d if _check.spatial("pred", x) == 2 else F.avg_pool3d
+    windows.gaussian(window, sigma)
+    _fits(x, window, scales=len(weights))
+    _mask_fits(mask, x)
+    x, y = (z.float() if z.dtype in (torch.float16, torch.bfloat16) else z for z in (x, y))
+    index = torch.ones((), dtype=x.dtype, device=x.device)
+    covered = None
+    for scale, weight in enumerate(weights):
+        last = scale == len(weights) - 1
+        similarity = ssim_map(
+            x, y, data_range=data_range, window=window, sigma=sigma, luminance=last
+        )
+        inside = None if mask is None else windows.crop(mask, window // 2)
+        mean, here = masked_mean(similarity, inside), _covered(inside)
+        covered = here if covered is None or here is None else covered & here
+        positive = mean > 0  # the slope of a power is infinite at 0
+        index = index * torch.where(positive, mean, 1.0) ** weight * positive
+        if not last:
+            x, y = pool(x, 2), pool(y, 2)
+            mask = None if mask is None else pool(mask.to(x.dtype), 2)
+    return index, covered
+
+
+class _Similarity(torch.autograd.Function):
+    """SSIM map with its gradient: only E[x], E[y], E[x²+y²], E[xy] are filtered."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, *settings: Any) -> Tensor:
+        """Return the map; keep its slopes by E[x], E[x²+y²], E[xy] (and E[y]) for the way back."""
+        taps, lo, scale, c1, c2, light = ctx.settings = settings
+        maps = 4 if ctx.needs_input_grad[1] else 3 if ctx.needs_input_grad[0] else 0
+        ctx.compiled = _compiled(x)
+        if ctx.compiled:
+            out, slopes = ctx.compiled.forward(
+                x, y, taps=taps, lo=lo, scale=scale, c1=c1, c2=c2, light=light, maps=maps
+            )
+            ctx.save_for_backward(x, y, slopes)
+            return out
+        u, v = _centred(x, lo, scale), _centred(y, lo, scale)
+        mx, my = windows.correlate(u, taps), windows.correlate(v, taps)
+        square = windows.correlate(u * u + v * v, taps)
+        product = windows.correlate(u * v, taps)
+        p, q = mx + 0.5, my + 0.5
+        a1, b1 = light * 2 * p * q + c1, light * (p * p + q * q) + c1
+        a2, b2 = 2 * (product - mx * my) + c2, square - mx * mx - my * my + c2
+        each = 1 / (b1 * b2)
+        out = a1 * a2 * each
+        slopes = []
+        if maps:
+            slopes = [-out * b1 * each, 2 * a1 * each]
+            slopes.append(2 * each * (light * (q * a2 - out * p * b2) - my * a1 + out * mx * b1))
+        if maps == 4:
+            slopes.append(2 * each * (light * (p * a2 - out * q * b2) - mx * a1 + out * my * b1))
+        ctx.save_for_backward(x, y, *slopes)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Filter the weighted slopes once more, with the window turned around."""
+        taps, lo, scale, *_ = ctx.settings
+        x, y, *slopes = ctx.saved_tensors
+        rest = (None,) * len(ctx.settings)
+        if ctx.compiled:
+            by_x, by_y = ctx.compiled.backward(slopes[0], grad, x, y, taps=taps, lo=lo, scale=scale)
+            return by_x, by_y, *rest
+        square, product, *own = [windows.spread(slope * grad, taps) for slope in slopes]
+        u, v = _centred(x, lo, scale), _centred(y, lo, scale)
+        by_x = scale * (own[0] + 2 * u * square + v * product)
+        by_y = scale * (own[1] + 2 * v * square + u * product) if len(own) > 1 else None
+        return by_x, by_y, *rest
+
+
+def _centred(x: Tensor, lo: float, scale: float) -> Tensor:
+    """Map to ``[-0.5, 0.5]``: variances do not feel the shift and lose fewer digits."""
+    return (x - lo) * scale - 0.5
+
+
+def _compiled(x: Tensor) -> ModuleType | None:
+    """The loops for float32 on the CPU; None where torch operations serve."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.compiler.is_compiling():
+        return None
+    return _loops()
+
+
+@lru_cache(maxsize=1)
+def _loops() -> ModuleType | None:
+    try:
+        from libimg._ops import ssim_cpu
+    except ImportError as error:
+        warnings.warn(f"SSIM runs slower: numba does not load ({error})", stacklevel=2)
+        return None
+    return ssim_cpu
+
+
+def _covered(mask: Mask | None) -> Bool[Tensor, " b"] | None:
+    return None if mask is None else mask.flatten(1).sum(1) > 0
+
+
+def _mask_fits(mask: Mask | None, x: Image) -> None:
+    if mask is None:
+        return
+    expected = (x.shape[0], mask.shape[1] if mask.shape[1] in (1, x.shape[1]) else 1, *x.shape[2:])
+    if tuple(mask.shape) != expected:
+        msg = f"mask must be (b, 1 or c, *spatial) for pred {tuple(x.shape)}, "
+        msg += f"got {tuple(mask.shape)}"
+        raise ValueError(msg)
+
+
+def _fits(x: Image, window: int, *, scales: int) -> None:
+    size, factor = min(x.shape[2:]), 2 ** (scales - 1)
+    if size // factor >= window:
+        return
+    msg = f"pred {tuple(x.shape)} is too small: "
+    if scales == 1:
+        msg += f"a window of {window} needs {window} voxels along every axis, got {size}; take a "
+        msg += "smaller odd window, or move a thin axis into the batch"
+    else:
+        msg += f"a window of {window} on {scales} scales needs {window * factor} voxels along "
+        msg += f"every axis, got {size}; give fewer weights (scales) or a smaller odd window"
+    raise ValueError(msg)

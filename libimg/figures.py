@@ -1,0 +1,95 @@
+"""Pictures of results, with their windows and units on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
+
+from libimg._extras import optional
+from libimg.ranges import ValueRange
+
+__all__ = ["Tile", "panel"]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a panel.
+
+    Args:
+        image: ``(h, w)`` values.
+        window: the range from black to white.
+        colours: a matplotlib colour map; ``"gray"`` for images, ``"RdBu_r"`` for signed errors.
+    """
+
+    image: Float[Tensor, "h w"]
+    window: ValueRange
+    colours: str = "gray"
+
+
+def panel(
+    path: Path,
+    rows: Sequence[Sequence[Tile]],
+    *,
+    columns: Sequence[str],
+    labels: Sequence[str],
+    title: str = "",
+    aspect: float = 1.0,
+    inches: float = 2.6,
+) -> Path:
+    """Write a grid of pictures as PNG, each row with its name and its colour bars.
+
+    Args:
+        path: file to write; its folder is made.
+        rows: tiles, row by row, equally many in each.
+        columns: heading of each column.
+        labels: name of each row, such as the display window.
+        title: line above everything.
+        aspect: height of a pixel divided by its width, for voxels that are not square.
+        inches: width of a tile.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: the rows are of unequal length or do not fit ``columns`` and ``labels``.
+    """
+    if len(rows) != len(labels) or any(len(row) != len(columns) for row in rows):
+        got = f"{len(rows)} rows of {sorted({len(row) for row in rows})} tiles"
+        msg = f"rows: expected {len(labels)} rows of {len(columns)} tiles, got {got}"
+        raise ValueError(msg)
+    figures = optional("matplotlib.figure", extra="tasks")
+    height, width = rows[0][0].image.shape
+    tall = inches * height * aspect / width
+    figure = figures.Figure(
+        figsize=(inches * len(columns) + 0.9, tall * len(rows) + 0.7), layout="constrained"
+    )
+    figure.suptitle(title, fontsize=10)
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    for r, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        shown = {}
+        for c, tile in enumerate(row):
+            axis = axes[r, c]
+            picture = axis.imshow(
+                tile.image.detach().float().cpu().numpy(),
+                cmap=tile.colours,
+                vmin=tile.window.lo,
+                vmax=tile.window.hi,
+                aspect=aspect,
+                interpolation="nearest",
+            )
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if r == 0:
+                axis.set_title(columns[c], fontsize=9)
+            if c == 0:
+                axis.set_ylabel(label, fontsize=9)
+            shown[tile.window, tile.colours] = (picture, c)
+        for (window, _), (picture, c) in shown.items():
+            bar = figure.colorbar(picture, ax=axes[r, c], fraction=0.046, pad=0.02)
+            bar.ax.tick_params(labelsize=6)
+            bar.ax.set_title(window.unit, fontsize=6)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path

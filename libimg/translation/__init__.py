@@ -1,0 +1,53 @@
+"""Paired image translation: generator, refiner, registration net and discriminator as one graph."""
+
+from libimg.translation.ct import CtConfig as CtConfig
+from libimg.translation.ct import ct_case as ct_case
+from libimg.translation.ct import ct_pairs as ct_pairs
+from libimg.translation.ct import draw_batch as draw_batch
+from libimg.translation.ct import hold_out as hold_out
+from libimg.translation.networks import DiscriminatorConfig as DiscriminatorConfig
+from libimg.translation.networks import GeneratorConfig as GeneratorConfig
+from libimg.translation.networks import NetworksConfig as NetworksConfig
+from libimg.translation.networks import RefinerConfig as RefinerConfig
+from libimg.translation.networks import RegistrationConfig as RegistrationConfig
+from libimg.translation.networks import build_networks as build_networks
+from libimg.translation.networks import plan_phases as plan_phases
+from libimg.translation.networks import set_modes as set_modes
+from libimg.translation.steps import Losses as Losses
+from libimg.translation.steps import discriminator_loss as discriminator_loss
+from libimg.translation.steps import generate as generate
+from libimg.translation.steps import generator_terms as generator_terms
+from libimg.translation.steps import middle as middle
+from libimg.translation.steps import region_weight as region_weight
+from libimg.translation.steps import register as register
+from libimg.translation.steps import weighted_sum as weighted_sum
+from libimg.translation.vitals import translation_vitals as translation_vitals
+from libimg.translation.volume import registration_report as registration_report
+from libimg.translation.volume import translate_volume as translate_volume
+
+__all__ = [
+    "CtConfig",
+    "DiscriminatorConfig",
+    "GeneratorConfig",
+    "Losses",
+    "NetworksConfig",
+    "RefinerConfig",
+    "RegistrationConfig",
+    "build_networks",
+    "ct_case",
+    "ct_pairs",
+    "discriminator_loss",
+    "draw_batch",
+    "generate",
+    "generator_terms",
+    "hold_out",
+    "middle",
+    "plan_phases",
+    "region_weight",
+    "register",
+    "registration_report",
+    "set_modes",
+    "translate_volume",
+    "translation_vitals",
+    "weighted_sum",
+]
