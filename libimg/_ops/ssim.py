@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from libimg._types import Image, Mask, PerSample
 __all__ = ["MS_WEIGHTS", "Bounds", "ms_ssim_mean", "ssim_map", "ssim_mean"]
 
 MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+Floats = tuple[float, ...]
 
 
 @runtime_checkable
@@ -74,11 +75,8 @@ def ssim_map(
     if not (x.is_floating_point() and y.is_floating_point()):
         msg = f"pred and target must be floating point, got {x.dtype} and {y.dtype}"
         raise ValueError(msg)
-    lo, span = (
-        (0.0, data_range)
-        if isinstance(data_range, int | float)
-        else (data_range.lo, data_range.span)
-    )
+    known = isinstance(data_range, Bounds)
+    lo, span = (data_range.lo, data_range.span) if known else (0.0, data_range)
     _check.positive(data_range=span)
     taps = windows.gaussian(window, sigma)
     _fits(x, window, scales=1)
@@ -152,58 +150,52 @@ class _Similarity(torch.autograd.Function):
     """SSIM map with its gradient: only E[x], E[y], E[x²+y²], E[xy] are filtered."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, *settings: Any) -> Tensor:
-        """Return the map; keep its slopes by E[x], E[x²+y²], E[xy] (and E[y]) for the way back."""
-        taps, lo, scale, c1, c2, light = ctx.settings = settings
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, taps: Floats, bounds: Floats, terms: Floats
+    ) -> Tensor:
+        """Return the map; keep its slopes by E[x²+y²], E[xy], E[x] (and E[y]) for the way back."""
         maps = 4 if ctx.needs_input_grad[1] else 3 if ctx.needs_input_grad[0] else 0
-        ctx.compiled = _compiled(x)
-        if ctx.compiled:
-            out, slopes = ctx.compiled.forward(
-                x, y, taps=taps, lo=lo, scale=scale, c1=c1, c2=c2, light=light, maps=maps
-            )
-            ctx.save_for_backward(x, y, slopes)
-            return out
-        u, v = _centred(x, lo, scale), _centred(y, lo, scale)
-        mx, my = windows.correlate(u, taps), windows.correlate(v, taps)
-        square = windows.correlate(u * u + v * v, taps)
-        product = windows.correlate(u * v, taps)
+        ctx.taps, ctx.bounds, ctx.loops = taps, bounds, _loops_for(x)
+        if ctx.loops:
+            options = {"taps": taps, "bounds": bounds, "terms": terms, "maps": maps}
+            out, slope = ctx.loops.forward(x, y, **options)
+            ctx.save_for_backward(x, y, slope)
+            return cast("Tensor", out)
+        u, v, (c1, c2, light) = _centred(x, bounds), _centred(y, bounds), terms
+        pairs = (u, v, u * u + v * v, u * v)
+        mx, my, square, product = (windows.correlate(pair, taps) for pair in pairs)
         p, q = mx + 0.5, my + 0.5
         a1, b1 = light * 2 * p * q + c1, light * (p * p + q * q) + c1
         a2, b2 = 2 * (product - mx * my) + c2, square - mx * mx - my * my + c2
         each = 1 / (b1 * b2)
-        out = a1 * a2 * each
-        slopes = []
-        if maps:
-            slopes = [-out * b1 * each, 2 * a1 * each]
-            slopes.append(2 * each * (light * (q * a2 - out * p * b2) - my * a1 + out * mx * b1))
-        if maps == 4:
-            slopes.append(2 * each * (light * (p * a2 - out * q * b2) - mx * a1 + out * my * b1))
+        s = a1 * a2 * each
+        slopes = [-s * b1 * each, 2 * a1 * each] if maps else []
+        for (m, r), (n, t) in (((mx, p), (my, q)), ((my, q), (mx, p)))[: max(maps - 2, 0)]:
+            slopes.append(2 * each * (light * (t * a2 - s * r * b2) - n * a1 + s * m * b1))
         ctx.save_for_backward(x, y, *slopes)
-        return out
+        return s
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Filter the weighted slopes once more, with the window turned around."""
-        taps, lo, scale, *_ = ctx.settings
         x, y, *slopes = ctx.saved_tensors
-        rest = (None,) * len(ctx.settings)
-        if ctx.compiled:
-            by_x, by_y = ctx.compiled.backward(slopes[0], grad, x, y, taps=taps, lo=lo, scale=scale)
-            return by_x, by_y, *rest
-        square, product, *own = [windows.spread(slope * grad, taps) for slope in slopes]
-        u, v = _centred(x, lo, scale), _centred(y, lo, scale)
-        by_x = scale * (own[0] + 2 * u * square + v * product)
-        by_y = scale * (own[1] + 2 * v * square + u * product) if len(own) > 1 else None
-        return by_x, by_y, *rest
+        if ctx.loops:
+            dx, dy = ctx.loops.backward(*slopes, grad, x, y, taps=ctx.taps, bounds=ctx.bounds)
+            return dx, dy, None, None, None
+        square, product, *own = (windows.spread(slope * grad, ctx.taps) for slope in slopes)
+        u, v, scale = _centred(x, ctx.bounds), _centred(y, ctx.bounds), ctx.bounds[1]
+        dx = scale * (own[0] + 2 * u * square + v * product)
+        dy = scale * (own[1] + 2 * v * square + u * product) if len(own) > 1 else None
+        return dx, dy, None, None, None
 
 
-def _centred(x: Tensor, lo: float, scale: float) -> Tensor:
+def _centred(x: Tensor, bounds: Floats) -> Tensor:
     """Map to ``[-0.5, 0.5]``: variances do not feel the shift and lose fewer digits."""
-    return (x - lo) * scale - 0.5
+    return (x - bounds[0]) * bounds[1] - 0.5
 
 
-def _compiled(x: Tensor) -> ModuleType | None:
+def _loops_for(x: Tensor) -> ModuleType | None:
     """The loops for float32 on the CPU; None where torch operations serve."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.compiler.is_compiling():
         return None

@@ -77,7 +77,9 @@ def backward(
     if deep:
         stack = carried.reshape(volumes, layers, height, maps * width)
         _share(volumes * depth * height, width, kernels.depth_back, stack, u, v, ends, g, dx, dy)
-    return torch.from_numpy(dx).view(x.shape), torch.from_numpy(dy).view(y.shape) if dy.size else None
+    return torch.from_numpy(dx).view(x.shape), torch.from_numpy(dy).view(
+        y.shape
+    ) if dy.size else None
 
 
 def _rows(x: Tensor) -> Rows:

@@ -33,9 +33,7 @@ def jit(function: Callable[..., None]) -> Any:
 
 
 @jit  # pragma: no cover
-def weigh(
-    row: Rows, g: Rows, flat: Rows, start: int, step: int, first: int
-) -> None:
+def weigh(row: Rows, g: Rows, flat: Rows, start: int, step: int, first: int) -> None:
     """``row[w] = sum_k g[k] * flat[start + (first + k) % taps * step + w]``, four taps a pass."""
     taps, n = len(g), len(row)
     head = 1 + (taps - 1) % 4
@@ -56,9 +54,7 @@ def weigh(
 
 
 @jit  # pragma: no cover
-def compare(
-    line: Rows, width: int, terms: Terms, out: Rows, slope: Rows
-) -> None:
+def compare(line: Rows, width: int, terms: Terms, out: Rows, slope: Rows) -> None:
     """SSIM of one row from E[x], E[y], E[x²+y²], E[xy]; its slopes by the 1st, 3rd, 4th, 2nd."""
     n, (c1, c2, light) = len(out), terms
     mx, my, sq, xy = line, line[width:], line[2 * width :], line[3 * width :]
@@ -93,9 +89,7 @@ def compare(
 
 
 @jit  # pragma: no cover
-def combine(
-    line: Rows, x: Rows, y: Rows, bounds: Terms, dx: Rows, dy: Rows
-) -> None:
+def combine(line: Rows, x: Rows, y: Rows, bounds: Terms, dx: Rows, dy: Rows) -> None:
     """Gradients of one row from the four slopes carried back to it."""
     width, (lo, scale) = len(x), bounds
     by_x, by_square, by_product, by_y = line, line[width:], line[2 * width :], line[3 * width :]
@@ -109,8 +103,16 @@ def combine(
 
 @jit  # pragma: no cover
 def plane_forward(
-    x: Rows, y: Rows, bounds: Terms, g: Rows, terms: Terms, filtered: Rows, out: Rows, slopes: Rows,
-    start: int, stop: int
+    x: Rows,
+    y: Rows,
+    bounds: Terms,
+    g: Rows,
+    terms: Terms,
+    filtered: Rows,
+    out: Rows,
+    slopes: Rows,
+    start: int,
+    stop: int,
 ) -> None:
     """Filter the rows start..stop of all planes; compare them, or keep them for the depth."""
     taps, width, (lo, scale) = len(g), x.shape[2], bounds

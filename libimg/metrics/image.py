@@ -1,8 +1,6 @@
 """Distances between images: PSNR, mean absolute error, bias."""
 
 import torch
-from jaxtyping import Shaped
-from torch import Tensor
 
 from libimg._check import positive, same_shape
 from libimg._ops.reduce import masked_mean
@@ -88,7 +86,7 @@ def bias(pred: Image, target: Image, *, mask: Mask | None = None) -> PerSample:
     return mean_inside(_wide(pred, target), mask)
 
 
-def mean_inside(x: Image, mask: Shaped[Tensor, "b #c *spatial"] | None) -> PerSample:
+def mean_inside(x: Image, mask: Mask | None) -> PerSample:
     """Mean of each sample under the mask as `masked_mean`, but NaN where the mask is empty."""
     mean = masked_mean(x, mask)
     if mask is None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from libimg._check import same_shape
@@ -76,23 +76,22 @@ def _counts(
 ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k"], Float[Tensor, "b k"]]:
     """Voxels in both, in ``pred`` and in ``target``; counted as integers, returned as float32."""
     same_shape(pred=pred, target=target)
-    if isinstance(pred, Bool[Tensor, "..."]) and isinstance(target, Bool[Tensor, "..."]):
+    kinds = {"boolean" if x.dtype == torch.bool else str(x.dtype) for x in (pred, target)}
+    if kinds == {"boolean"}:
         if classes is not None:
             msg = "classes are for label maps; boolean masks have one channel for each class"
             raise ValueError(msg)
         pairs = [(pred, target)]
-    elif isinstance(pred, Int[Tensor, "..."]) and isinstance(target, Int[Tensor, "..."]):
-        if classes is None or pred.shape[1] != 1:
+    elif "boolean" in kinds or pred.is_floating_point() or target.is_floating_point():
+        msg = "pred and target must be both boolean or both integer, got "
+        msg += f"{pred.dtype} and {target.dtype}"
+        raise TypeError(msg)
+    else:
+        if not classes or pred.shape[1] != 1:
             msg = "label maps must be (b, 1, *spatial) and need classes=, got shape "
             msg += f"{tuple(pred.shape)} and classes={classes}"
             raise ValueError(msg)
         pairs = [(pred == label, target == label) for label in classes]
-    else:
-        msg = "pred and target must be both boolean or both integer, got "
-        msg += f"{pred.dtype} and {target.dtype}"
-        raise TypeError(msg)
-    counts = [
-        torch.stack([part.flatten(2).sum(2) for part in (a & b, a, b)], 0).float() for a, b in pairs
-    ]
-    common, of_pred, of_target = torch.cat(counts, 2)
+    counts = [[part.flatten(2).sum(2) for part in (a & b, a, b)] for a, b in pairs]
+    common, of_pred, of_target = (torch.cat(part, 1).float() for part in zip(*counts, strict=True))
     return common, of_pred, of_target

@@ -4,9 +4,9 @@ Error metrics reward blur; these two show it. Values above 1 mean more detail, o
 """
 
 import math
+from functools import reduce
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -53,7 +53,7 @@ def sharpness_ratio(
         msg = f"taper must be at least 0, got {taper}"
         raise ValueError(msg)
     dtype = pred.dtype if pred.dtype == torch.float64 else torch.float32
-    weight = _tapered(pred[:, :1] if mask is None else mask, mask is None, taper).to(dtype)
+    weight = _tapered(torch.ones_like(pred[:, :1]) if mask is None else mask, taper).to(dtype)
     return _top_octave(pred.to(dtype), weight) / _top_octave(target.to(dtype), weight)
 
 
@@ -93,26 +93,26 @@ def laplacian_ratio(pred: Image, target: Image, *, mask: Mask | None = None) -> 
     return variance(pred) / variance(target)
 
 
-def _tapered(mask: Mask, everywhere: bool, taper: int) -> Float[Tensor, "b #c *spatial"]:
+def _tapered(mask: Mask, taper: int) -> Mask:
     """Erode by a box, then smooth by a Hann kernel of the same reach, one axis at a time."""
-    weight = (torch.ones_like(mask) if everywhere else mask != 0).float()
-    reach = [min(taper, n // 4) for n in mask.shape[2:]]
-    flat = weight.reshape(-1, 1, *weight.shape[2:])
-    pool, convolve = (F.max_pool2d, F.conv2d) if len(reach) == 2 else (F.max_pool3d, F.conv3d)
-    for axis, r in enumerate(reach):
-        kernel, pad = [1] * len(reach), [0] * (2 * len(reach))
-        kernel[axis], pad[-2 * axis - 2], pad[-2 * axis - 1] = 2 * r + 1, r, r
-        flat = 1 - pool(F.pad(1 - flat, pad, value=1.0), kernel, stride=1)
-    for axis, r in enumerate(reach):
-        shape, padding = [1] * len(reach), [0] * len(reach)
-        shape[axis], padding[axis] = 2 * r + 1, r
-        ramp = torch.arange(1, 2 * r + 2, dtype=torch.float64) * math.pi / (2 * r + 2)
-        hann = ramp.sin().square() / ramp.sin().square().sum()
-        flat = convolve(flat, hann.to(flat).reshape(1, 1, *shape), padding=padding)
-    return flat.reshape(weight.shape)
+    weight = (mask != 0).float()
+    reach = {axis: min(taper, mask.shape[axis] // 4) for axis in range(2, mask.ndim)}
+    for axis, r in reach.items():
+        weight = reduce(torch.minimum, _shifts(weight, axis, r))
+    for axis, r in reach.items():
+        hann = [math.sin(math.pi * k / (2 * r + 2)) ** 2 / (r + 1) for k in range(1, 2 * r + 2)]
+        shifts = _shifts(weight, axis, r)
+        weight = reduce(torch.add, (tap * x for tap, x in zip(hann, shifts, strict=True)))
+    return weight
 
 
-def _top_octave(x: Image, weight: Float[Tensor, "b #c *spatial"]) -> PerSample:
+def _shifts(x: Tensor, axis: int, reach: int) -> list[Tensor]:
+    """All shifts of ``x`` along an axis by up to ``reach`` voxels, zeros beyond the image."""
+    padded = F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [reach, reach])
+    return [padded.narrow(axis, k, x.shape[axis]) for k in range(2 * reach + 1)]
+
+
+def _top_octave(x: Image, weight: Mask) -> PerSample:
     """Power of the weighted, mean-free image at radial frequencies in (0.25, 0.5]; NaN if none."""
     axes, size = tuple(range(2, x.ndim)), x.shape[2:]
     weight = weight.expand_as(x)

@@ -175,7 +175,7 @@ class Run:
             gradient.copy_(part.view_as(gradient))
 
     def resume(self) -> int:
-        """Go on from ``last.pt`` if the folder has one.
+        """Go on from ``last.pt`` if the folder has one, and write ``config.yaml``.
 
         Returns:
             The number of finished steps, 0 for a new run.
@@ -199,6 +199,8 @@ class Run:
             self.step = load_checkpoint(last, self.parts, rng=True)
         if self.main:
             self._log = Log(self.folder, step=self.step)
+            text = optional("yaml", extra="tasks").safe_dump(self.settings, sort_keys=False)
+            (self.folder / "config.yaml").write_text(text, encoding="utf-8")
         return self.step
 
     def steps(self, total: int) -> Iterator[int]:
