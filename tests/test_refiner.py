@@ -185,8 +185,9 @@ def test_names_the_unknown_choice(options: dict[str, object], message: str) -> N
 
 def test_refuses_images_that_do_not_fit() -> None:
     x, y = pair()
+    forward = inspect.unwrap(Refiner.forward)
     for bad in (y[..., :-1], y.expand(-1, 2, -1, -1), y[..., None]):
-        with pytest.raises((ValueError, TypeError), match="x and y must both be|shape"):
-            Refiner(2)(x, bad)
+        with pytest.raises(ValueError, match="x and y must both be"):
+            forward(Refiner(2), x, bad)
     with pytest.raises(ValueError, match="3 spatial axes"):
         Refiner(3)(x, y)

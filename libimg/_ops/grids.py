@@ -1,5 +1,6 @@
 """Warping by a displacement in voxels, and the flow of a stationary velocity."""
 
+import math
 from functools import lru_cache
 from types import ModuleType
 from typing import Literal
@@ -11,10 +12,19 @@ from torch.nn import functional as F
 
 from libimg._types import Flow, Image
 
-__all__ = ["Mode", "Padding", "integrate", "resize", "warp"]
+__all__ = ["Mode", "Padding", "axes", "integrate", "resize", "warp"]
 
 Mode = Literal["bilinear", "nearest"]
 Padding = Literal["border", "zeros", "reflection"]
+
+
+def axes(name: str, flow: Tensor) -> int:
+    """Return the number of spatial axes of a flow; raise if its channels are not as many."""
+    n = flow.ndim - 2
+    if n not in (2, 3) or flow.shape[1] != n:
+        msg = f"{name} must be (b, 2, h, w) or (b, 3, d, h, w), got shape {tuple(flow.shape)}"
+        raise ValueError(msg)
+    return n
 
 
 def warp(moving: Image, flow: Flow, *, mode: Mode, padding: Padding) -> Image:
@@ -28,25 +38,26 @@ def warp(moving: Image, flow: Flow, *, mode: Mode, padding: Padding) -> Image:
     # Positions are normalised so that -1 and 1 are the outer faces of the volume, which is defined
     # for a single voxel too; reflection about the centres of the outer voxels needs the other
     # form, with -1 and 1 at these centres. Both sample at the same points.
-    centres = padding == "reflection"
-    sizes = shift.shape[2:]
-    lengths = [max(n - 1, 1) if centres else n for n in sizes]
-    lines = [
-        torch.arange(n, dtype=kind, device=shift.device).mul_(2).add_(0 if centres else 1).div_(length)
-        for n, length in zip(sizes, lengths, strict=True)
-    ]
-    identity = torch.stack(torch.meshgrid(*lines, indexing="ij")).sub_(1)
-    scale = shift.new_tensor([2 / length for length in lengths]).view(-1, *[1] * len(sizes))
-    grid = torch.addcmul(identity, shift, scale).movedim(1, -1)
+    centres, n = padding == "reflection", moving.ndim - 2
+    places = []
+    for axis, part in enumerate(shift.unbind(1)):
+        size = part.shape[1 + axis]
+        length, first = (max(size - 1, 1), 0) if centres else (size, 1)
+        line = torch.arange(size, dtype=kind, device=part.device) * (2 / length)
+        line = (line + (first / length - 1)).view([-1 if k == axis else 1 for k in range(n)])
+        places.append(torch.add(line, part, alpha=2 / length))
+    grid = torch.stack(places, 1).movedim(1, -1)
     # grid_sample wants the last axis first; turning the image's axes around costs no copy
-    turned = source.permute(0, 1, *range(source.ndim - 1, 1, -1))
-    out = F.grid_sample(turned, grid, mode=mode, padding_mode=padding, align_corners=centres)
-    return out.to(moving.dtype)
+    turned = source.permute(0, 1, *range(n + 1, 1, -1))
+    sampled: Tensor = F.grid_sample(
+        turned, grid, mode=mode, padding_mode=padding, align_corners=centres
+    )
+    return sampled.to(moving.dtype)
 
 
 def integrate(velocity: Flow, *, steps: int) -> Flow:
     """Integrate over unit time: see `libimg.registration.integrate_velocity`."""
-    flow = velocity.to(torch.promote_types(velocity.dtype, torch.float32)) / 2**steps
+    flow = velocity.to(torch.promote_types(velocity.dtype, torch.float32)) * 0.5**steps
     for _ in range(steps):
         flow = flow + warp(flow, flow, mode="bilinear", padding="border")
     return flow.to(velocity.dtype)
@@ -67,10 +78,9 @@ def resize(flow: Flow, *, size: tuple[int, ...]) -> Float[Tensor, "b n *new"]:
 
 def _compiled(moving: Tensor, flow: Tensor) -> ModuleType | None:
     """The loops for float32 volumes on the CPU; None where ``grid_sample`` serves."""
-    if moving.device.type != "cpu" or flow.device.type != "cpu" or torch.compiler.is_compiling():
-        return None
-    small = 0 < moving.numel() and moving[0, 0].numel() < 2**31 if len(moving) else False
-    return _loops() if moving.ndim == 5 and moving.dtype == torch.float32 and small else None
+    fits = moving.ndim == 5 and moving.dtype == torch.float32 and moving.numel() > 0
+    here = moving.device.type == flow.device.type == "cpu" and not torch.compiler.is_compiling()
+    return _loops() if fits and here and math.prod(moving.shape[2:]) < 2**31 else None
 
 
 @lru_cache(maxsize=1)

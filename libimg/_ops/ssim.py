@@ -8,9 +8,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from libimg import _check
 from libimg._ops import windows
@@ -46,16 +45,16 @@ def ssim_map(
     k1: float = 0.01,
     k2: float = 0.03,
     luminance: bool = True,
-) -> Image:
+) -> Float[Tensor, "b c *valid"]:
     """Structural similarity at every place where the window fits.
 
     Both images are mapped by ``(value - lo) / span`` first: the luminance term means nothing for
-    values of either sign, and float32 keeps its digits. Float32 on the CPU takes compiled loops
-    (the same sums, some ten times faster); everything else takes torch operations. The gradient is
-    analytic and cannot be differentiated again.
+    values of either sign, and float32 keeps its digits. Float32 on the CPU takes compiled loops,
+    several times faster; everything else takes torch operations with the same sums. The gradient
+    is analytic; a gradient of the gradient goes through torch operations.
 
     Args:
-        x: ``(b, c, h, w)`` or ``(b, c, d, h, w)``; half precision is computed in float32.
+        x: ``(b, c, h, w)`` or ``(b, c, d, h, w)``, finite; half precision is computed in float32.
         y: the same shape.
         data_range: values lie in ``[0, data_range]``, or in the given range.
         window: taps of the Gaussian; odd.
@@ -75,14 +74,16 @@ def ssim_map(
     if not (x.is_floating_point() and y.is_floating_point()):
         msg = f"pred and target must be floating point, got {x.dtype} and {y.dtype}"
         raise ValueError(msg)
-    known = isinstance(data_range, Bounds)
-    lo, span = (data_range.lo, data_range.span) if known else (0.0, data_range)
+    if isinstance(data_range, Bounds):
+        lo, span = float(data_range.lo), float(data_range.span)
+    else:
+        lo, span = 0.0, float(data_range)
     _check.positive(data_range=span)
     taps = windows.gaussian(window, sigma)
     _fits(x, window, scales=1)
     dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     c1 = k1**2 if luminance else 1.0
-    bounds, terms = (float(lo), 1 / float(span)), (c1, k2**2, float(luminance))
+    bounds, terms = (lo, 1 / span), (c1, k2**2, float(luminance))
     x, y = x.to(dtype), y.to(dtype)
     if not torch.is_grad_enabled():
         x, y = x.detach(), y.detach()
@@ -121,6 +122,9 @@ def ms_ssim_mean(
     Returns:
         The index ``(b,)`` and whether the mask has weight at every scale ``(b,)``.
     """
+    if not weights:
+        msg = "weights must hold one number for each scale, got none"
+        raise ValueError(msg)
     _check.positive(**{f"weights[{i}]": weight for i, weight in enumerate(weights)})
     _check.same_shape(pred=x, target=y)
     pool = F.avg_pool2d if _check.spatial("pred", x) == 2 else F.avg_pool3d
@@ -155,39 +159,50 @@ class _Similarity(torch.autograd.Function):
     ) -> Tensor:
         """Return the map; keep its slopes by E[x²+y²], E[xy], E[x] (and E[y]) for the way back."""
         maps = 4 if ctx.needs_input_grad[1] else 3 if ctx.needs_input_grad[0] else 0
-        ctx.taps, ctx.bounds, ctx.loops = taps, bounds, _loops_for(x)
+        ctx.settings, ctx.loops = (taps, bounds, terms), _loops_for(x)
         if ctx.loops:
             options = {"taps": taps, "bounds": bounds, "terms": terms, "maps": maps}
             out, slope = ctx.loops.forward(x, y, **options)
             ctx.save_for_backward(x, y, slope)
             return cast("Tensor", out)
-        u, v, (c1, c2, light) = _centred(x, bounds), _centred(y, bounds), terms
-        pairs = (u, v, u * u + v * v, u * v)
-        mx, my, square, product = (windows.correlate(pair, taps) for pair in pairs)
-        p, q = mx + 0.5, my + 0.5
-        a1, b1 = light * 2 * p * q + c1, light * (p * p + q * q) + c1
-        a2, b2 = 2 * (product - mx * my) + c2, square - mx * mx - my * my + c2
-        each = 1 / (b1 * b2)
-        s = a1 * a2 * each
-        slopes = [-s * b1 * each, 2 * a1 * each] if maps else []
-        for (m, r), (n, t) in (((mx, p), (my, q)), ((my, q), (mx, p)))[: max(maps - 2, 0)]:
-            slopes.append(2 * each * (light * (t * a2 - s * r * b2) - n * a1 + s * m * b1))
+        out, slopes = _compare(x, y, taps, bounds, terms, maps)
         ctx.save_for_backward(x, y, *slopes)
-        return s
+        return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Filter the weighted slopes once more, with the window turned around."""
         x, y, *slopes = ctx.saved_tensors
-        if ctx.loops:
-            dx, dy = ctx.loops.backward(*slopes, grad, x, y, taps=ctx.taps, bounds=ctx.bounds)
-            return dx, dy, None, None, None
-        square, product, *own = (windows.spread(slope * grad, ctx.taps) for slope in slopes)
-        u, v, scale = _centred(x, ctx.bounds), _centred(y, ctx.bounds), ctx.bounds[1]
-        dx = scale * (own[0] + 2 * u * square + v * product)
-        dy = scale * (own[1] + 2 * v * square + u * product) if len(own) > 1 else None
+        taps, bounds, _ = ctx.settings
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # create_graph=True
+            inputs = [z for z, n in zip((x, y), ctx.needs_input_grad, strict=False) if n]
+            out, _ = _compare(x, y, *ctx.settings, 0)
+            dx, dy, *_ = (*torch.autograd.grad(out, inputs, grad, create_graph=True), None)
+        elif ctx.loops:
+            dx, dy = ctx.loops.backward(*slopes, grad, x, y, taps=taps, bounds=bounds)
+        else:
+            square, product, *own = (windows.spread(slope * grad, taps) for slope in slopes)
+            u, v, scale = _centred(x, bounds), _centred(y, bounds), bounds[1]
+            dx = scale * (own[0] + 2 * u * square + v * product)
+            dy = scale * (own[1] + 2 * v * square + u * product) if len(own) > 1 else None
         return dx, dy, None, None, None
+
+
+def _compare(
+    x: Tensor, y: Tensor, taps: Floats, bounds: Floats, terms: Floats, maps: int
+) -> tuple[Tensor, list[Tensor]]:
+    u, v, (c1, c2, light) = _centred(x, bounds), _centred(y, bounds), terms
+    pairs = (u, v, u * u + v * v, u * v)
+    mx, my, square, product = (windows.correlate(pair, taps) for pair in pairs)
+    p, q = mx + 0.5, my + 0.5
+    a1, b1 = light * 2 * p * q + c1, light * (p * p + q * q) + c1
+    a2, b2 = 2 * (product - mx * my) + c2, square - mx * mx - my * my + c2
+    each = 1 / (b1 * b2)
+    s = a1 * a2 * each
+    slopes = [-s * b1 * each, 2 * a1 * each] if maps else []
+    for (m, r), (n, t) in (((mx, p), (my, q)), ((my, q), (mx, p)))[: max(maps - 2, 0)]:
+        slopes.append(2 * each * (light * (t * a2 - s * r * b2) - n * a1 + s * m * b1))
+    return s, slopes
 
 
 def _centred(x: Tensor, bounds: Floats) -> Tensor:
@@ -207,7 +222,9 @@ def _loops() -> ModuleType | None:
     try:
         from libimg._ops import ssim_cpu
     except ImportError as error:
-        warnings.warn(f"SSIM runs slower: numba does not load ({error})", stacklevel=2)
+        warnings.warn(
+            f"SSIM runs slower: numba does not load ({error})", RuntimeWarning, stacklevel=2
+        )
         return None
     return ssim_cpu
 

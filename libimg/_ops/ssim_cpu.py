@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from libimg._ops import ssim_kernels as kernels
 __all__ = ["backward", "forward"]
 
 Rows = Any  # float32 array
+PIECES = 4
 
 
 def forward(
@@ -66,6 +68,8 @@ def backward(
 ) -> tuple[Tensor, Tensor | None]:
     """Return the gradients by x and, if four slopes were kept, by y."""
     u, v, g, deep = _rows(x), _rows(y), np.array(taps, np.float32), x.ndim == 5
+    if grad.stride()[2:] == (0,) * (grad.ndim - 2):  # of a plain mean: one row stands for all
+        grad = grad[..., :1, :]
     s, weight, ends = slopes.numpy(), _rows(grad), _float32(bounds)
     (volumes, depth, height, width), layers = u.shape, s.shape[1]
     maps = s.shape[3] // weight.shape[3]
@@ -102,15 +106,26 @@ def _empty(*shape: int) -> Rows:
 def _share(rows: int, width: int, kernel: Any, *args: Any) -> None:
     """Run ``kernel`` on all rows, in as many threads as torch uses; small jobs stay in this one.
 
-    Plain threads survive a fork and do not meddle with torch's own pool.
+    Plain threads survive a fork. They take small pieces in turn, because one of them may have to
+    share its core: the threads of torch stay busy for a while after their own work is done.
     """
     workers = max(1, min(torch.get_num_threads(), rows * width // 8192))
-    ends = [rows * i // workers for i in range(workers + 1)]
-    pool = _pool(os.getpid(), workers - 1) if workers > 1 else None
-    jobs = [pool.submit(kernel, *args, *ends[i : i + 2]) for i in range(1, workers)] if pool else []
-    kernel(*args, *ends[:2])
-    for job in jobs:
-        job.result()
+    pieces = 1 if workers == 1 else PIECES * workers
+    ends = [rows * i // pieces for i in range(pieces + 1)]
+    left = list(pairwise(ends))
+
+    def work() -> None:
+        while left:
+            try:
+                start, stop = left.pop()
+            except IndexError:  # another thread was faster
+                return
+            kernel(*args, start, stop)
+
+    helpers = [_pool(os.getpid(), workers - 1).submit(work) for _ in range(workers - 1)]
+    work()
+    for helper in helpers:
+        helper.result()
 
 
 @lru_cache(maxsize=4)

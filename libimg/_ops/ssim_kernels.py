@@ -177,7 +177,7 @@ def plane_back(
 ) -> None:
     """Carry the slopes back to the rows start..stop of all planes."""
     taps = len(g)
-    _, lines, wide = grad.shape
+    lines, wide = slopes.shape[1], grad.shape[2]
     height, width, maps = lines + taps - 1, wide + taps - 1, slopes.shape[2] // wide
     size = maps * width
     padded = np.zeros(size + 2 * taps, np.float32)
@@ -190,7 +190,7 @@ def plane_back(
             if r < 0 or r >= lines:
                 here[:] = np.float32(0)
                 continue
-            weight = grad[p, r]
+            weight = grad[p, r % grad.shape[1]]
             for m in range(maps):
                 a, b = padded[taps - 1 + m * width :], slopes[p, r, m * wide :]
                 for w in range(wide):

@@ -59,7 +59,16 @@ class Trilinear(torch.autograd.Function):
                 by_flow = nothing if d_flow is None else d_flow[b].numpy()
                 jobs.append(
                     partial(
-                        warp_kernels.scatter, m, u, ctx.reach, g, own[-1][1], by_flow, first, start, stop
+                        warp_kernels.scatter,
+                        m,
+                        u,
+                        ctx.reach,
+                        g,
+                        own[-1][1],
+                        by_flow,
+                        first,
+                        start,
+                        stop,
                     )
                 )
             loops.run(jobs)

@@ -73,11 +73,11 @@ def sliding_window(
     size = padded.shape[2:]
     axes = [_starts(s, w, overlap) for s, w in zip(size, window, strict=True)]
     cuts = [
-        (Ellipsis, *(slice(a, a + w) for a, w in zip(corner, window, strict=True)))
+        (slice(None), *(slice(a, a + w) for a, w in zip(corner, window, strict=True)))
         for corner in product(*axes)
     ]
     weight = _weight(window, blend).to(x.device, torch.promote_types(x.dtype, torch.float32))
-    norm = torch.zeros(size, dtype=weight.dtype, device=x.device)
+    norm = torch.zeros(1, *size, dtype=weight.dtype, device=x.device)
     for cut in cuts:
         norm[cut] += weight
     jobs = [(sample, cut) for sample in range(len(x)) for cut in cuts]
@@ -97,7 +97,7 @@ def sliding_window(
     if total is None:
         msg = f"x must hold at least one sample, got shape {tuple(x.shape)}"
         raise ValueError(msg)
-    inside = (Ellipsis, *(slice(s) for s in x.shape[2:]))
+    inside = (slice(None), slice(None), *(slice(s) for s in x.shape[2:]))
     return (total / norm)[inside].to(x.dtype)
 
 

@@ -25,10 +25,11 @@ def ssim(
     """One minus the structural similarity, in 2D or 3D.
 
     Gaussian window, valid region only, population covariance, K 0.01 and 0.03, mean over channels.
-    The gradient is analytic, for both images, and cannot be differentiated a second time.
+    The gradient is analytic, for both images, and can be differentiated once more.
 
     Args:
-        pred: ``(b, c, h, w)`` or ``(b, c, d, h, w)``; half precision is computed in float32.
+        pred: ``(b, c, h, w)`` or ``(b, c, d, h, w)``, finite; half precision is computed in
+            float32.
         target: the same shape.
         data_range: a number says that values lie in ``[0, data_range]``. A range also gives the
             value of black, which is subtracted: use it for signed images and Hounsfield units.
@@ -87,8 +88,8 @@ def ms_ssim(
         sigma: its standard deviation in voxels of each scale.
 
     Returns:
-        ``(b,)`` in ``[0, 1]``. It is 1, without gradient, where the mean structure of a scale is not
-        positive: start from an image that resembles the target.
+        ``(b,)`` in ``[0, 1]``. It is 1, without gradient, where the mean structure of a scale is
+        not positive: start from an image that resembles the target.
 
     Raises:
         ValueError: shapes differ, or an axis is too short for the coarsest scale.
@@ -99,8 +100,9 @@ def ms_ssim(
         tensor([0.])
 
     Reference:
-        Wang, Simoncelli and Bovik, Multi-scale Structural Similarity, 2003, eq. 7. Scales are halved
-        by means of two, an odd last row is left out; channels are averaged before the product.
+        Wang, Simoncelli and Bovik, Multi-scale Structural Similarity, 2003, eq. 7. Scales are
+        halved by means of two, an odd last row is left out; unlike in pytorch-msssim, channels are
+        averaged before the product.
     """
     index, covered = ms_ssim_mean(
         pred, target, data_range=data_range, mask=mask, weights=weights, window=window, sigma=sigma

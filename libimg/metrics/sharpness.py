@@ -7,6 +7,7 @@ import math
 from functools import reduce
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -73,7 +74,7 @@ def laplacian_ratio(pred: Image, target: Image, *, mask: Mask | None = None) -> 
         into the mask.
 
     Raises:
-        ValueError: the shapes differ, or are not 2-D or 3-D.
+        ValueError: the shapes differ, are not 2-D or 3-D, or have an axis under 3 voxels.
 
     Example:
         >>> x = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -82,7 +83,10 @@ def laplacian_ratio(pred: Image, target: Image, *, mask: Mask | None = None) -> 
     """
     same_shape(pred=pred, target=target)
     spatial("pred", pred)
-    inside = None if mask is None else _stencil_inside(mask != 0)
+    if min(pred.shape[2:]) < 3:
+        msg = f"the Laplacian needs at least 3 voxels along each axis, got {tuple(pred.shape)}"
+        raise ValueError(msg)
+    inside = None if mask is None else _stencil_inside(mask)
     dtype = pred.dtype if pred.dtype == torch.float64 else torch.float32
 
     def variance(x: Tensor) -> Tensor:
@@ -131,13 +135,12 @@ def _top_octave(x: Image, weight: Mask) -> PerSample:
     return torch.where((weight > 0).flatten(1).any(1), total, torch.nan)
 
 
-def _stencil_inside(mask: Mask) -> Mask:
+def _stencil_inside(mask: Mask) -> Bool[Tensor, "b _ ..."]:
     """Voxels whose neighbours along each axis are inside as well, without the outermost ones."""
     dims = range(2, mask.ndim)
-    inside = mask
-    for moved in dims:
-        for shift in (-1, 1):
-            inside = inside & mask.roll(shift, moved)
+    mask = inside = mask != 0
+    for axis in dims:
+        inside = inside & mask.roll(1, axis) & mask.roll(-1, axis)
     for axis in dims:
         inside = inside.narrow(axis, 1, mask.shape[axis] - 2)
     return inside

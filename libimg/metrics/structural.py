@@ -27,7 +27,8 @@ def ssim(
     Gaussian window, valid region only, population covariance, K 0.01 and 0.03, mean over channels.
 
     Args:
-        pred: ``(b, c, h, w)`` or ``(b, c, d, h, w)``; half precision is computed in float32.
+        pred: ``(b, c, h, w)`` or ``(b, c, d, h, w)``, finite; half precision is computed in
+            float32.
         target: the same shape.
         data_range: a number says that values lie in ``[0, data_range]``. A range also gives the
             value of black, which is subtracted: use it for signed images and Hounsfield units.
@@ -93,8 +94,9 @@ def ms_ssim(
         tensor([1.])
 
     Reference:
-        Wang, Simoncelli and Bovik, Multi-scale Structural Similarity, 2003, eq. 7. Scales are halved
-        by means of two, an odd last row is left out; channels are averaged before the product.
+        Wang, Simoncelli and Bovik, Multi-scale Structural Similarity, 2003, eq. 7. Scales are
+        halved by means of two, an odd last row is left out; unlike in pytorch-msssim, channels are
+        averaged before the product.
     """
     index, covered = ms_ssim_mean(
         pred, target, data_range=data_range, mask=mask, weights=weights, window=window, sigma=sigma

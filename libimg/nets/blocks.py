@@ -74,4 +74,5 @@ class ResidualBlock(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Add the body's output to its input."""
-        return h + self.body(h)
+        out: Tensor = self.body(h)
+        return h + out

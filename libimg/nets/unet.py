@@ -106,7 +106,8 @@ class UNet(nn.Module):
         """Translate images.
 
         Args:
-            x: ``(b, in_channels, *spatial)``, every axis at least ``multiple`` voxels long.
+            x: ``(b, in_channels, *spatial)``, every axis at least ``2 ** (levels - 1)`` voxels
+                long and one of them longer, so that the lowest level is not a single voxel.
 
         Returns:
             ``(b, out_channels, *spatial)``.
@@ -119,9 +120,9 @@ class UNet(nn.Module):
             msg = f"x must be (b, {self.in_channels}, *spatial) with {self.spatial_dims} spatial "
             msg += f"axes, got shape {tuple(x.shape)}"
             raise ValueError(msg)
-        if min(size) < self.multiple:
-            msg = f"every axis of x must have at least {self.multiple} voxels for "
-            msg += f"{len(self.encoder)} levels, got {tuple(size)}"
+        if min(size) < self.multiple or max(size) == self.multiple:
+            msg = f"every axis of x must have at least {self.multiple} voxels, and one more than "
+            msg += f"that, for {len(self.encoder)} levels, got {tuple(size)}"
             raise ValueError(msg)
         missing = [-n % self.multiple for n in size]
         h = x

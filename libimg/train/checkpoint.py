@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """Anything with ``state_dict`` and ``load_state_dict``."""
 

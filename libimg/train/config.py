@@ -44,7 +44,7 @@ def load_config(kind: type[T], settings: Mapping[str, Any] | Path) -> T:
     except jsonargparse.ArgumentError as error:
         msg = f"{where}: {error}"
         raise ValueError(msg) from error
-    return parser.instantiate_classes(parsed).cfg  # type: ignore[no-any-return]
+    return parser.instantiate(parsed).cfg  # type: ignore[no-any-return]
 
 
 def cli(

@@ -48,8 +48,10 @@ def translation_vitals(
         y = generate(networks, batch["input"]).detach().requires_grad_()
         out = register(networks, y, batch["target"])
         terms = generator_terms(networks, out, batch, weights, how=how)
-    record: dict[str, object] = {f"loss/{name}": float(value) for name, value in terms.items()}
-    record |= {f"weighted/{name}": weights[name] * float(v) for name, v in terms.items()}
+    record: dict[str, object] = {
+        f"loss/{name}": float(value.detach()) for name, value in terms.items()
+    }
+    record |= {f"weighted/{name}": weights[name] * float(v.detach()) for name, v in terms.items()}
     pictures = "l1 ssim gradient perceptual smooth"
     if "adversarial" in terms and set(terms) & set(pictures.split()):
         ratios = diagnose.gradient_vitals(

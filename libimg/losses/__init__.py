@@ -1,0 +1,35 @@
+"""Losses: lower is better, one value per sample, masks divided by their own sum."""
+
+from libimg._ops.reduce import masked_mean as masked_mean
+from libimg.losses.adversarial import feature_matching as feature_matching
+from libimg.losses.adversarial import gan_discriminator as gan_discriminator
+from libimg.losses.adversarial import gan_generator as gan_generator
+from libimg.losses.flow import bending_energy as bending_energy
+from libimg.losses.flow import flow_smoothness as flow_smoothness
+from libimg.losses.gradient import gradient_difference as gradient_difference
+from libimg.losses.multiscale import multi_scale as multi_scale
+from libimg.losses.perceptual import PerceptualLoss as PerceptualLoss
+from libimg.losses.pixel import charbonnier as charbonnier
+from libimg.losses.pixel import huber as huber
+from libimg.losses.pixel import l1 as l1
+from libimg.losses.pixel import mse as mse
+from libimg.losses.structural import ms_ssim as ms_ssim
+from libimg.losses.structural import ssim as ssim
+
+__all__ = [
+    "PerceptualLoss",
+    "bending_energy",
+    "charbonnier",
+    "feature_matching",
+    "flow_smoothness",
+    "gan_discriminator",
+    "gan_generator",
+    "gradient_difference",
+    "huber",
+    "l1",
+    "masked_mean",
+    "ms_ssim",
+    "mse",
+    "multi_scale",
+    "ssim",
+]
