@@ -17,7 +17,9 @@ __all__ = ["interleave", "machine", "save", "table"]
 Row = Mapping[str, object]
 
 
-def interleave(cases: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def interleave(
+    cases: Mapping[str, Callable[[], object]], repeats: int, *, rest_s: float = 0.02
+) -> dict[str, float]:
     """Time every case once per round, so that a busy machine slows all of them alike.
 
     Each case runs once before the clock starts. Work on an accelerator is waited for.
@@ -25,6 +27,8 @@ def interleave(cases: Mapping[str, Callable[[], object]], repeats: int) -> dict[
     Args:
         cases: name to a function without arguments.
         repeats: number of timed rounds.
+        rest_s: pause before each run in seconds: threads of OpenMP stay busy for some
+            milliseconds after their work and would slow the next case.
 
     Returns:
         Name to the median in milliseconds.
@@ -40,6 +44,7 @@ def interleave(cases: Mapping[str, Callable[[], object]], repeats: int) -> dict[
     for _ in range(repeats):
         for name, run in cases.items():
             _wait()
+            time.sleep(rest_s)
             start = time.perf_counter()
             run()
             _wait()

@@ -261,6 +261,25 @@ def test_corners_that_left_the_frame_do_not_count() -> None:
     assert out[0, 0, 10, 10] == 50
 
 
+@pytest.mark.parametrize("flip", [0, 1])
+def test_frame_of_a_flipped_and_turned_copy(flip: int) -> None:
+    """That copy counts where the flipped and then turned voxel lies in the frame."""
+    calls = iter([0.0, 0.0, 0.0, 1.0])
+    x = noise(1, 1, 21, 21)
+    model = lambda v: torch.full_like(v, next(calls))  # noqa: E731
+    out = tta(x, model, flips=(flip,), rotations=(25.0,))[0, 0]
+    cos, sin = math.cos(math.radians(25)), math.sin(math.radians(25))
+    for i in range(21):
+        for j in range(21):
+            r, c = i - 10, j - 10
+            r, c = (-r, c) if flip == 0 else (r, -c)
+            depth = 10 - max(abs(cos * r - sin * c), abs(sin * r + cos * c))
+            if depth > 0.01:
+                assert out[i, j] > 0.2
+            elif depth < -1:
+                assert out[i, j] == 0
+
+
 def test_tta_batched_equals_one_by_one() -> None:
     x = noise(3, 1, 9, 9)
     options = {"flips": (1,), "rotations": (7.0, 180.0)}

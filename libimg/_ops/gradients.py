@@ -23,7 +23,7 @@ def inner(x: Tensor, *, but: int = -1) -> Tensor:
     return x
 
 
-def laplacian(x: Image) -> Image:
+def laplacian(x: Image) -> Tensor:
     """Sum of second differences on the valid interior: every axis shorter by two."""
     parts = [inner(x.diff(n=2, dim=axis), but=axis) for axis in range(2, x.ndim)]
     return reduce(torch.add, parts)

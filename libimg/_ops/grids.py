@@ -46,11 +46,9 @@ def warp(moving: Image, flow: Flow, *, mode: Mode, padding: Padding) -> Image:
         line = torch.arange(size, dtype=kind, device=part.device) * (2 / length)
         line = (line + (first / length - 1)).view([-1 if k == axis else 1 for k in range(n)])
         places.append(torch.add(line, part, alpha=2 / length))
-    grid = torch.stack(places, 1).movedim(1, -1)
-    # grid_sample wants the last axis first; turning the image's axes around costs no copy
-    turned = source.permute(0, 1, *range(n + 1, 1, -1))
+    grid = torch.stack(places[::-1], 1).movedim(1, -1)  # grid_sample wants the last axis first
     sampled: Tensor = F.grid_sample(
-        turned, grid, mode=mode, padding_mode=padding, align_corners=centres
+        source, grid, mode=mode, padding_mode=padding, align_corners=centres
     )
     return sampled.to(moving.dtype)
 

@@ -104,7 +104,7 @@ def ssim_mean(
     _mask_fits(mask, x)
     similarity = ssim_map(x, y, data_range=data_range, window=window, sigma=sigma)
     mask = None if mask is None else windows.crop(mask, window // 2)
-    return masked_mean(similarity, mask), _covered(mask)
+    return _mean(similarity, mask), _covered(mask)
 
 
 def ms_ssim_mean(
@@ -140,7 +140,7 @@ def ms_ssim_mean(
             x, y, data_range=data_range, window=window, sigma=sigma, luminance=last
         )
         inside = None if mask is None else windows.crop(mask, window // 2)
-        mean, here = masked_mean(similarity, inside), _covered(inside)
+        mean, here = _mean(similarity, inside), _covered(inside)
         covered = here if covered is None or here is None else covered & here
         positive = mean > 0  # the slope of a power is infinite at 0
         index = index * torch.where(positive, mean, 1.0) ** weight * positive
@@ -173,11 +173,12 @@ class _Similarity(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Filter the weighted slopes once more, with the window turned around."""
         x, y, *slopes = ctx.saved_tensors
-        taps, bounds, _ = ctx.settings
+        taps, bounds, terms = ctx.settings
+        dy: Tensor | None
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # create_graph=True
-            inputs = [z for z, n in zip((x, y), ctx.needs_input_grad, strict=False) if n]
-            out, _ = _compare(x, y, *ctx.settings, 0)
-            dx, dy, *_ = (*torch.autograd.grad(out, inputs, grad, create_graph=True), None)
+            inputs = (x, y)[: 1 + ctx.needs_input_grad[1]]
+            out, _ = _compare(x, y, taps, bounds, terms, 0)
+            dx, dy = (*torch.autograd.grad(out, inputs, grad, create_graph=True), None)[:2]
         elif ctx.loops:
             dx, dy = ctx.loops.backward(*slopes, grad, x, y, taps=taps, bounds=bounds)
         else:
@@ -186,6 +187,32 @@ class _Similarity(torch.autograd.Function):
             dx = scale * (own[0] + 2 * u * square + v * product)
             dy = scale * (own[1] + 2 * v * square + u * product) if len(own) > 1 else None
         return dx, dy, None, None, None
+
+
+class _SerialMean(torch.autograd.Function):
+    """Mean of each sample in one thread.
+
+    After a parallel sum, the threads of torch would spin for milliseconds on the cores that the
+    loops of the backward pass need.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Mean over all but the first axis."""
+        ctx.shape = x.shape
+        return torch.from_numpy(x.detach().numpy().reshape(len(x), -1).mean(1))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """Every value has the same share."""
+        share = grad * (len(grad) / ctx.shape.numel())
+        return share.view(-1, *[1] * (len(ctx.shape) - 1)).expand(ctx.shape)
+
+
+def _mean(similarity: Image, mask: Mask | None) -> PerSample:
+    if mask is None and _loops_for(similarity):
+        return cast("Tensor", _SerialMean.apply(similarity))  # type: ignore[no-untyped-call]
+    return masked_mean(similarity, mask)
 
 
 def _compare(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def summarise(cases: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, object]]:
+def summarise(cases: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, Any]]:
     """Summarise scores over cases, metric by metric.
 
     Args:
@@ -57,7 +58,7 @@ def summarise(cases: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, o
         2.0
     """
     names = next(iter(cases.values())).keys() if cases else ()
-    summary: dict[str, dict[str, object]] = {}
+    summary: dict[str, dict[str, Any]] = {}
     for name in names:
         known = {case: scores[name] for case, scores in cases.items()}
         values = [value for value in known.values() if math.isfinite(value)]

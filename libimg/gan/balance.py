@@ -46,7 +46,8 @@ def gradient_ratio(
             gradient = torch.zeros_like(output)
         gradient = gradient.detach().float()
         norms.append((gradient if mask is None else gradient * mask.to(gradient.dtype)).norm())
-    return norms[0] / norms[1]
+    ratio: Tensor = norms[0] / norms[1]
+    return ratio
 
 
 def adaptive_weight(
@@ -79,7 +80,8 @@ def adaptive_weight(
     """
     (rec,) = torch.autograd.grad(reconstruction, weight, retain_graph=True)
     (adv,) = torch.autograd.grad(adversarial, weight, retain_graph=True)
-    return (rec.norm() / (adv.norm() + epsilon)).clamp(0, limit).detach()
+    weight_of_adversarial: Tensor = (rec.norm() / (adv.norm() + epsilon)).clamp(0, limit)
+    return weight_of_adversarial.detach()
 
 
 @contextmanager

@@ -195,7 +195,7 @@ def write_volume(
     header = like.header.copy()
     header.set_data_dtype(np.dtype(dtype))
     header.set_slope_inter(1, 0)
-    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     image = kind(values.transpose(2, 1, 0).astype(dtype), like.affine, header)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".part-{path.name}")

@@ -1,7 +1,7 @@
 """A loss on a pyramid of pooled images."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,14 +13,8 @@ from libimg._types import PerSample
 __all__ = ["multi_scale"]
 
 
-@runtime_checkable
-class Loss(Protocol):
-    """A loss of two images with an optional mask."""
-
-    def __call__(
-        self, pred: Tensor, target: Tensor, *, mask: Tensor | None = None, **options: Any
-    ) -> Tensor:
-        """Return one value per sample."""
+Loss = Callable[..., Tensor]
+"""A function ``(pred, target, *, mask=None)`` that returns one value per sample."""
 
 
 def multi_scale(loss: Loss, scales: Sequence[int] = (1, 2, 4)) -> Loss:

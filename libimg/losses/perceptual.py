@@ -184,20 +184,23 @@ def _lpips(name: str, path: Path | None) -> nn.Module:
         return built
     whole = make(weights=None)
     _load(whole, path)
-    built = build(True)
+    blind: Any = build(True)
     index = 0
-    for part in (getattr(built.net, f"slice{i}") for i in range(1, built.net.N_slices + 1)):
+    for part in (getattr(blind.net, f"slice{i}") for i in range(1, blind.net.N_slices + 1)):
         for layer in part:
             layer.load_state_dict(whole.features[index].state_dict())
             index += 1
-    return built
+    filled: nn.Module = blind
+    return filled
 
 
 def _vgg(name: str, path: Path | None) -> nn.Module:
     """VGG19 up to relu5_1."""
     models = optional("torchvision.models", extra="perceptual")
     if path is None:
-        whole = _download(name, lambda: models.vgg19(weights=models.VGG19_Weights.IMAGENET1K_V1))
+        whole: Any = _download(
+            name, lambda: models.vgg19(weights=models.VGG19_Weights.IMAGENET1K_V1)
+        )
     else:
         whole = models.vgg19(weights=None)
         _load(whole, path)

@@ -49,9 +49,9 @@ def ssim(
         >>> from libimg.ranges import SIGNED
         >>> x = torch.linspace(-1, 1, 256).view(1, 1, 16, 16)
         >>> ssim(x, x.flip(-1), data_range=SIGNED)
-        tensor([0.0...])
+        tensor([0.0078])
         >>> ssim(x, -x, data_range=SIGNED)
-        tensor([1.0...])
+        tensor([1.826])
 
     Reference:
         Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, 2004.

@@ -47,7 +47,7 @@ def ssim(
         >>> from libimg.ranges import BYTE
         >>> x = torch.arange(256.0).view(1, 1, 16, 16)
         >>> ssim(x, 255 - x, data_range=BYTE)
-        tensor([-0.0...])
+        tensor([-0.826])
 
     Reference:
         Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, 2004.

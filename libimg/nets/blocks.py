@@ -25,7 +25,7 @@ def conv(
 
 
 def normalisation(norm: Norm, channels: int) -> nn.Module:
-    """Build a norm: at most 8 groups (as many as divide the channels), one a channel, or none."""
+    """Build a norm: 8 groups, or 4, 2, 1 where 8 does not divide; one a channel; or none."""
     if norm is None:
         return nn.Identity()
     return nn.GroupNorm(math.gcd(8, channels) if norm == "group" else channels, channels)

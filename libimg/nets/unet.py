@@ -36,8 +36,9 @@ class UNet(nn.Module):
         in_channels: channels of the input.
         out_channels: channels of the output.
         channels: width of each level, from full resolution down; two levels or more.
-        norm: ``"group"``: at most 8 groups, each sample by itself; ``"instance"``: one group per
-            channel, which removes a channel's mean and contrast; None: values pass unscaled.
+        norm: ``"group"``: 8 groups (4, 2 or 1 where 8 does not divide the width);
+            ``"instance"``: one group per channel, which removes a channel's mean and contrast;
+            None: values pass unscaled.
         residual: the output is an input channel plus a learned difference, and the last layer
             starts at zero, so the untrained network is the identity.
         base_channel: index of that input channel; the middle one for neighbour slices (2.5-D).

@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from libimg import _check
-from libimg.phantoms.anatomy import LABELS, render
+from libimg.phantoms.render import LABELS, render
 from libimg.phantoms.fields import correlated_noise
 from libimg.phantoms.motion import breathing
 from libimg.phantoms.patient import draw_patient
@@ -82,8 +82,9 @@ def chest(
     _check.positive(**{f"spacing_mm[{i}]": s for i, s in enumerate(spacing)})
     amplitude = _amplitude(motion_voxels, spacing)
     patient = draw_patient(generator)
-    at = _grid(shape, spacing)
-    shift = breathing(at, amplitude_mm=amplitude, generator=generator)
+    axes = [(torch.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)]
+    at = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+    shift = breathing(axes, amplitude_mm=amplitude, generator=generator)
     ncct, gain, labels = render(patient, at, spacing_mm=spacing)
     if any(amplitude):
         moved, moved_gain, _ = render(patient, at + shift, spacing_mm=spacing)
@@ -116,8 +117,3 @@ def _amplitude(
         raise ValueError(msg)
     return mm
 
-
-def _grid(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> Tensor:
-    """Millimetres of every voxel centre, zero in the middle."""
-    axes = [(torch.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))

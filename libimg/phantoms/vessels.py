@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["grow_tree", "spline_tube", "tube_distance"]
+__all__ = ["Tubes", "grow_tree", "spline_tube", "tube_distance"]
 
-Array = npt.NDArray[np.float32]
+Tubes = npt.NDArray[np.float32]
+"""``(n, 8)``: start and end of each piece, each ``(z, y, x, radius)`` in mm."""
 
 
-def spline_tube(points: Sequence[Sequence[float]], *, steps: int = 6) -> Array:
+def spline_tube(points: Sequence[Sequence[float]], *, steps: int = 6) -> Tubes:
     """Join ``(z, y, x, radius)`` points by a Catmull-Rom spline.
 
     Returns:
@@ -32,13 +33,13 @@ def spline_tube(points: Sequence[Sequence[float]], *, steps: int = 6) -> Array:
 
 
 def grow_tree(
-    targets: Array,
+    targets: Tubes,
     *,
     start: Sequence[float],
     direction: Sequence[float],
     radius: float,
     reach: float = 0.42,
-) -> Array:
+) -> Tubes:
     """Grow a binary tree from ``start`` to every target point.
 
     Each branch goes part of the way to the centre of the points it feeds; the points are then
@@ -76,7 +77,7 @@ def grow_tree(
         aim = _unit(_unit(way) + 0.35 * heading)
         end = np.where(single[:, None], centre, position + reach * length * aim)
         here = radius * (count / total) ** (1 / 3)
-        pieces.append(_bend(position, end, heading, np.minimum(before, 1.25 * here), here))
+        pieces.append(_bend(position, end, heading, np.minimum(before, 1.25 * here), here * np.where(single, 0.7, 1)))
         heading = _unit(end - position)
         # Split across the branch, along the widest spread of the points it feeds.
         offset = points - centre[group]
@@ -121,7 +122,7 @@ def _group_sum(values: npt.NDArray[Any], group: npt.NDArray[Any], groups: int) -
 
 
 def tube_distance(
-    segments: Array,
+    segments: Tubes,
     at: Float[Tensor, "3 d h w"],
     *,
     spacing_mm: tuple[float, float, float],
@@ -150,7 +151,7 @@ def _kernel() -> Callable[..., None]:
     """Compile the loop over tubes; each tube touches only the voxels near it."""
     import numba
 
-    return numba.njit(cache=True, fastmath=True)(_draw)  # type: ignore[no-any-return]
+    return numba.njit(cache=True)(_draw)  # type: ignore[no-any-return]
 
 
 def _draw(segments: Any, at: Any, spacing: Any, voxel: Any, margin: Any, out: Any) -> None:

@@ -1,6 +1,7 @@
 """Exponential moving average of a network's weights."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,6 +39,10 @@ class Ema(nn.Module):
                 ours[name].lerp_(value.to(ours[name]), 1 - self.decay)
             else:
                 ours[name].copy_(value)
+
+    def forward(self, *args: Any) -> Any:
+        """Run the averaged network."""
+        return self.module(*args)
 
     def train(self, mode: bool = True) -> "Ema":
         """Stay in eval mode: an average is only ever used, never trained."""

@@ -219,10 +219,9 @@ class Run:
             self._log.write(step, values)
 
     def save(self, name: str, *, step: int) -> None:
-        """Write a checkpoint of all parts after ``step`` finished steps; all processes wait."""
+        """Write a checkpoint of all parts after ``step`` finished steps (main process only)."""
         if self.main:
             save_checkpoint(self.folder / name, self.parts, step=step, config=self.settings)
-        self.fabric.barrier()
 
     def close(self) -> None:
         """Finish the log files."""

@@ -5,6 +5,10 @@ from libimg.translation.ct import ct_case as ct_case
 from libimg.translation.ct import ct_pairs as ct_pairs
 from libimg.translation.ct import draw_batch as draw_batch
 from libimg.translation.ct import hold_out as hold_out
+from libimg.translation.evaluate import ct_panel as ct_panel
+from libimg.translation.evaluate import ct_scores as ct_scores
+from libimg.translation.evaluate import evaluation as evaluation
+from libimg.translation.evaluate import validate as validate
 from libimg.translation.networks import DiscriminatorConfig as DiscriminatorConfig
 from libimg.translation.networks import GeneratorConfig as GeneratorConfig
 from libimg.translation.networks import NetworksConfig as NetworksConfig
@@ -13,6 +17,9 @@ from libimg.translation.networks import RegistrationConfig as RegistrationConfig
 from libimg.translation.networks import build_networks as build_networks
 from libimg.translation.networks import plan_phases as plan_phases
 from libimg.translation.networks import set_modes as set_modes
+from libimg.translation.optimise import Rates as Rates
+from libimg.translation.optimise import build_optimizers as build_optimizers
+from libimg.translation.optimise import set_rates as set_rates
 from libimg.translation.steps import Losses as Losses
 from libimg.translation.steps import discriminator_loss as discriminator_loss
 from libimg.translation.steps import generate as generate
@@ -23,6 +30,7 @@ from libimg.translation.steps import register as register
 from libimg.translation.steps import weighted_sum as weighted_sum
 from libimg.translation.vitals import translation_vitals as translation_vitals
 from libimg.translation.volume import registration_report as registration_report
+from libimg.translation.volume import translate_hu as translate_hu
 from libimg.translation.volume import translate_volume as translate_volume
 
 __all__ = [
@@ -31,13 +39,18 @@ __all__ = [
     "GeneratorConfig",
     "Losses",
     "NetworksConfig",
+    "Rates",
     "RefinerConfig",
     "RegistrationConfig",
     "build_networks",
+    "build_optimizers",
     "ct_case",
     "ct_pairs",
+    "ct_panel",
+    "ct_scores",
     "discriminator_loss",
     "draw_batch",
+    "evaluation",
     "generate",
     "generator_terms",
     "hold_out",
@@ -47,7 +60,10 @@ __all__ = [
     "register",
     "registration_report",
     "set_modes",
+    "set_rates",
+    "translate_hu",
     "translate_volume",
     "translation_vitals",
+    "validate",
     "weighted_sum",
 ]

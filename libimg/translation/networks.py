@@ -1,6 +1,6 @@
 """The networks of a paired translation, each with its switch, and who of them takes part when."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -140,7 +140,7 @@ def build_networks(
         ['D', 'G', 'R']
     """
     g, r, d, g2 = config.generator, config.registration, config.discriminator, config.refiner
-    makers = {
+    makers: dict[str, Callable[[], nn.Module]] = {
         "G": lambda: nets.UNet(
             spatial_dims,
             in_channels=channels,

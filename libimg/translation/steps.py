@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class Losses:
     """
 
     scales: tuple[int, ...] = (1,)
-    mode: str = "lsgan"
+    mode: Literal["lsgan", "hinge", "vanilla"] = "lsgan"
     conditional: bool = False
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, compare=False)
 
@@ -146,7 +147,7 @@ def generator_terms(
     if "flow" in out:
         terms["smooth"] = lambda: losses.flow_smoothness(out["flow"])
     if "D" in networks:
-        judge = networks["D"]
+        judge: Any = networks["D"]
         seen = partial(how.seen, batch)
         terms["adversarial"] = lambda: losses.gan_generator(judge(seen(y)), mode=how.mode)
         terms["feature"] = lambda: losses.feature_matching(

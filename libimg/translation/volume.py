@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from libimg import data, diagnose, inference
 from libimg.ranges import SIGNED, ValueRange
 from libimg.registration import warp
+from libimg.translation.ct import CtConfig
 from libimg.translation.steps import generate, middle
 
-__all__ = ["registration_report", "translate_volume"]
+__all__ = ["registration_report", "translate_hu", "translate_volume"]
 
 
 @torch.no_grad()
@@ -62,6 +63,33 @@ def translate_volume(
         stack = torch.stack([data.neighbours(x, i, count=count) for i in indices])
         slices.append(run(stack)[:, 0].to(x.device))
     return torch.cat(slices)
+
+
+def translate_hu(
+    networks: Mapping[str, nn.Module],
+    ncct: Float[Tensor, "d h w"],
+    *,
+    config: CtConfig,
+    tta: bool = False,
+) -> Float[Tensor, "d h w"]:
+    """Translate a volume in HU; what lies beyond the window keeps its distance from it.
+
+    Args:
+        networks: ``G`` and perhaps ``G2``, in eval mode.
+        ncct: HU.
+        config: window and patches that the networks were trained with.
+        tta: see `translate_volume`.
+    """
+    inside = config.hu.clip(ncct)
+    y = translate_volume(
+        networks,
+        config.hu.to(inside, SIGNED),
+        dims=config.dims,
+        size=config.size,
+        neighbours=config.neighbours,
+        tta=tta,
+    )
+    return SIGNED.to(y, config.hu) + (ncct - inside)
 
 
 @torch.no_grad()

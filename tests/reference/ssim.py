@@ -1,7 +1,27 @@
 """SSIM from its definition: weighted mean, variance and covariance of every single window."""
 
+import pytest
 import torch
 from torch import Tensor
+
+from libimg._ops import ssim as core
+
+SHAPES = [(2, 3, 17, 14), (1, 2, 12, 13, 15)]
+
+
+def pair(shape: tuple[int, ...], seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """An image in [0, 1] and a distorted copy."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(shape, generator=generator, dtype=torch.float64)
+    y = (0.7 * x + 0.3 * torch.rand(shape, generator=generator, dtype=torch.float64)).clamp(0, 1)
+    return [x.to(dtype), y.to(dtype)]
+
+
+@pytest.fixture(params=["loops", "torch"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a float32 test through the compiled loops and through torch operations."""
+    if request.param == "torch":
+        monkeypatch.setattr(core, "_loops_for", lambda x: None)
 
 
 def gaussian(size: int, sigma: float, axes: int) -> Tensor:
