@@ -17,18 +17,16 @@ __all__ = ["interleave", "machine", "save", "table"]
 Row = Mapping[str, object]
 
 
-def interleave(
-    cases: Mapping[str, Callable[[], object]], repeats: int, *, rest_s: float = 0.02
-) -> dict[str, float]:
+def interleave(cases: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Time every case once per round, so that a busy machine slows all of them alike.
 
-    Each case runs once before the clock starts. Work on an accelerator is waited for.
+    Each timed run follows an untimed one of the same case: otherwise a case would be judged with
+    the caches, and the still spinning threads, that the case before it left behind. Work on an
+    accelerator is waited for.
 
     Args:
         cases: name to a function without arguments.
         repeats: number of timed rounds.
-        rest_s: pause before each run in seconds: threads of OpenMP stay busy for some
-            milliseconds after their work and would slow the next case.
 
     Returns:
         Name to the median in milliseconds.
@@ -37,14 +35,11 @@ def interleave(
         >>> sorted(interleave({"a": lambda: None, "b": lambda: None}, 3))
         ['a', 'b']
     """
-    for run in cases.values():
-        run()
-    _wait()
     times: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(repeats):
         for name, run in cases.items():
+            run()
             _wait()
-            time.sleep(rest_s)
             start = time.perf_counter()
             run()
             _wait()

@@ -11,7 +11,7 @@ python tasks/ncct2cta.py virtual --cta cta.nii.gz --vessels aorta.nii.gz --outpu
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -36,6 +36,7 @@ from libimg.train import (
 
 DEFAULT = Path(__file__).resolve().parent / "configs" / "ncct2cta" / "default.yaml"
 BEST = "outputs/ncct2cta/default/best.pt"
+Augmentation = Literal["none", "flip", "rotate", "both"]
 COLUMNS = ("body/psnr", "body/ssim", "body/mae", "lung/sharpness", "vessel/bias", "vessel/mae")
 
 
@@ -166,13 +167,13 @@ def restore(checkpoint: Path) -> tuple[Config, dict[str, nn.Module]]:
 
 
 @torch.no_grad()
-def evaluate(run: str, *, checkpoint: str = "best", tta: bool = False) -> None:
+def evaluate(run: str, *, checkpoint: str = "best", tta: Augmentation = "none") -> None:
     """Score a finished run on its held-out cases, beside the baselines; write the picture.
 
     Args:
         run: folder of the run.
         checkpoint: ``best`` of the last phase, or ``last``.
-        tta: average over augmented inputs.
+        tta: average over a flipped input, rotated inputs, both or neither.
     """
     folder = Path(run)
     cfg, networks = restore(folder / f"{checkpoint}.pt")
@@ -218,14 +219,14 @@ def evaluate(run: str, *, checkpoint: str = "best", tta: bool = False) -> None:
 
 
 @torch.no_grad()
-def infer(input: str, output: str, *, checkpoint: str = BEST, tta: bool = False) -> None:
+def infer(input: str, output: str, *, checkpoint: str = BEST, tta: Augmentation = "none") -> None:
     """Translate a NIfTI file or a folder of them; geometry and HU scale stay those of the input.
 
     Args:
         input: file or folder.
         output: file, or folder for a folder.
         checkpoint: what to translate with.
-        tta: average over augmented inputs.
+        tta: average over a flipped input, rotated inputs, both or neither.
     """
     source, target = Path(input), Path(output)
     files = io.list_volumes(source)

@@ -148,7 +148,9 @@ def test_region_weight(generator: torch.Generator) -> None:
     flow[:, 1] = 1.0
     moved = translation.region_weight(data, {"lung": 10.0}, flow)
     assert moved is not None
-    torch.testing.assert_close(moved[..., :-1], 1 + 9 * data["lung"][..., 1:])
+    torch.testing.assert_close(
+        moved[..., :-1], 1 + 9 * data["lung"][..., 1:], rtol=0, atol=1e-4
+    )
 
 
 def test_vitals_change_nothing_and_scale_with_the_weight(generator: torch.Generator) -> None:
@@ -175,8 +177,8 @@ def test_vitals_change_nothing_and_scale_with_the_weight(generator: torch.Genera
 
 
 @pytest.mark.parametrize("dims", ["2d", "2.5d", "3d"])
-@pytest.mark.parametrize("tta", [False, True])
-def test_an_untrained_residual_generator_is_the_identity(dims: str, tta: bool) -> None:
+@pytest.mark.parametrize("tta", ["none", "flip", "both"])
+def test_an_untrained_residual_generator_is_the_identity(dims: str, tta: str) -> None:
     made = chest(shape=(10, 20, 18), generator=torch.Generator().manual_seed(0))
     x = ValueRange(-1000, 600).to(made.ncct.clamp(-1000, 600), SIGNED)
     networks = translation.build_networks(
@@ -185,7 +187,7 @@ def test_an_untrained_residual_generator_is_the_identity(dims: str, tta: bool) -
     networks = {name: networks[name].eval() for name in ("G",)}
     out = translation.translate_volume(networks, x, dims=dims, size=(8, 16, 16), tta=tta)  # type: ignore[arg-type]
     assert out.shape == x.shape
-    if tta:  # rotations interpolate
+    if tta == "both":  # rotations interpolate
         assert float((out - x).abs().mean()) < 0.1
     else:
         torch.testing.assert_close(out, x, rtol=0, atol=1e-5)
@@ -207,7 +209,7 @@ class KnowsTheFlow(nn.Module):
 
 @pytest.mark.parametrize("dims", ["2d", "3d"])
 def test_registration_report_of_the_true_flow(dims: str) -> None:
-    motion = (2.0, 2.0, 1.0) if dims == "3d" else (0.0, 2.0, 1.0)
+    motion = (1.0, 2.0, 1.0) if dims == "3d" else (0.0, 2.0, 1.0)
     made = chest(
         shape=(12, 32, 32),
         motion_voxels=motion,

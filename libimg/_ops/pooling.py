@@ -9,7 +9,7 @@ from libimg._types import Image, Mask
 __all__ = ["area_pool", "masked_pool"]
 
 
-def area_pool(x: Image, *, factor: int) -> Image:
+def area_pool(x: Image, *, factor: int) -> Tensor:
     """Mean over blocks of ``factor`` voxels a side; a rest at the far end is left out."""
     if factor == 1:
         return x
@@ -17,7 +17,7 @@ def area_pool(x: Image, *, factor: int) -> Image:
     return pool(x, factor)
 
 
-def masked_pool(x: Image, mask: Mask, *, factor: int) -> tuple[Image, Mask]:
+def masked_pool(x: Image, mask: Mask, *, factor: int) -> tuple[Tensor, Tensor]:
     """Mean of each block weighted by the mask, and the mean of the mask.
 
     What lies outside the mask, NaN included, reaches no block that the mask touches.

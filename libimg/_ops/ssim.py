@@ -205,7 +205,7 @@ class _SerialMean(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         """Every value has the same share."""
-        share = grad * (len(grad) / ctx.shape.numel())
+        share: Tensor = grad * (len(grad) / ctx.shape.numel())
         return share.view(-1, *[1] * (len(ctx.shape) - 1)).expand(ctx.shape)
 
 

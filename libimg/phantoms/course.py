@@ -79,7 +79,7 @@ def vessel_tubes(
     for side in (-1, 1):
         ends = _ends(generator, side=side, heart=heart, top=domes[side > 0])
         root = ARTERY_ROOT[side]
-        tree = grow_tree(ends[::2], start=root, direction=(0.5, 0.2, 0.6 * side), radius=8.5)
+        tree = grow_tree(ends[::2], start=root, direction=(0.5, 0.2, 0.6 * side), radius=9.0)
         grown["pulmonary_artery"].append(tree)
         grown["airway"].append(_beside(tree, np.subtract(BRONCHUS_ROOT[side], root)))
         rest = ends[1::2]
@@ -87,7 +87,7 @@ def vessel_tubes(
         for part, start, tilt in zip((rest[upper], rest[~upper]), VEIN_ROOTS[side], (-1, 1)):
             heading = (0.5 * tilt, 0.3 * tilt, 0.7 * side)
             grown["pulmonary_vein"].append(
-                grow_tree(part, start=start, direction=heading, radius=6.6)
+                grow_tree(part, start=start, direction=heading, radius=7.0)
             )
     great = [tubes for name, tubes in plain.items() if name != "oesophagus"]
     return {name: np.concatenate(parts) for name, parts in grown.items()} | {

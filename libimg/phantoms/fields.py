@@ -79,7 +79,7 @@ def sample_lattice(
 
 
 def resample_lattice(
-    lattice: Float[Tensor, "c k k k"], axes: Sequence[Float[Tensor, " n"]]
+    lattice: Float[Tensor, "c k k k"], axes: Sequence[Float[Tensor, " _"]]
 ) -> Float[Tensor, "c d h w"]:
     """Interpolate a lattice with cubic B-splines at the points of a rectangular grid (mm)."""
     weights = []

@@ -19,7 +19,7 @@ __all__ = ["breathing"]
 
 
 def breathing(
-    axes: Sequence[Float[Tensor, " n"]],
+    axes: Sequence[Float[Tensor, " _"]],
     *,
     amplitude_mm: tuple[float, float, float],
     generator: torch.Generator,

@@ -47,16 +47,17 @@ def chambers(z: Tensor, y: Tensor, x: Tensor, *, size: float) -> dict[str, Float
     inner = ellipsoid(nil, across, along, centre=(0, 0, -4), radii=(1, 21, 38))
     found["left_outside"] = outer
     found["left_ventricle"] = torch.minimum(inner, mitral)
-    whole = smooth_min(found["right_ventricle"] - 3.5, found["right_atrium"] - 2, 6)
-    whole = smooth_min(whole, found["left_atrium"] - 2, 6)
-    found["whole"] = smooth_min(whole, outer, 6)
+    whole = smooth_min(found["right_ventricle"] - 3.5, found["right_atrium"] - 2, 14)
+    whole = smooth_min(whole, found["left_atrium"] - 2, 14)
+    found["whole"] = smooth_min(whole, outer, 14)
     return {name: distance * size for name, distance in found.items()}
 
 
 def mediastinum(z: Tensor, y: Tensor, x: Tensor, *, heart: Tensor) -> Float[Tensor, "*at"]:
     """Space between the lungs: a column around the windpipe and spine, and the heart's fat."""
-    wide = 7 + 14 * torch.sigmoid((-55 - z) / 12) + 9 * torch.sigmoid((y + 30) / 12)
-    return smooth_min((x - 3).abs() - wide, heart - 7, 20)
+    wide = 7 + 14 * torch.sigmoid((-55 - z) / 12) + 7 * torch.sigmoid((y + 30) / 12)
+    core = ellipsoid(z, y, x, centre=(8, -8, 2), radii=(36, 36, 34))  # no lung between chambers
+    return torch.minimum(smooth_min((x - 3).abs() - wide, heart - 6, 20), core)
 
 
 def lung(

@@ -34,6 +34,9 @@ LABELS: Mapping[str, int] = MappingProxyType(
 )
 """Name of each tissue and its value in `ChestCase.labels`."""
 
+SLAB = 200_000
+"""Voxels painted at a time: what a processor keeps in its cache."""
+
 
 class Scene:
     """Volumes under construction (``hu``, ``gain``, ``labels``) and what is known at each voxel."""
@@ -68,37 +71,36 @@ def render(
 ) -> tuple[Float[Tensor, "d h w"], Float[Tensor, "d h w"], UInt8[Tensor, "d h w"]]:
     """Evaluate the patient at the points ``at`` (mm): HU without contrast, enhancement, labels."""
     found = sample_lattice(patient.lattice, at)
-    place = at / torch.tensor(patient.scale).view(3, 1, 1, 1) + found[:3]
-    z, y, x = place
+    place = found[:3].add_(at / torch.tensor(patient.scale).view(3, 1, 1, 1))
     voxel = sum(spacing_mm) / 3
-    halves = [pleura(z, y, x, side=side) for side in (-1, 1)]
-    fields = {
-        "z": z,
-        "y": y,
-        "x": x,
-        "coarse": found[3],
-        "fine": found[4],
-        "right": halves[0],
-        "left": halves[1],
-        "hull": smooth_min(halves[0], halves[1], 60),
-        "hu": torch.full_like(z, -1000),
-        "gain": torch.zeros_like(z),
-        "labels": torch.zeros_like(z, dtype=torch.uint8),
-    }
+    fields = dict(zip(("z", "y", "x", "coarse", "fine"), found, strict=True))
     for name, segments in patient.tubes.items():
         margin = 3 + voxel if name == "great" else voxel
         fields[name] = tube_distance(segments, place, spacing_mm=spacing_mm, margin_mm=margin)
-    scene = Scene(fields, voxel_mm=voxel)
+    fields["hu"] = torch.full_like(found[0], -1000)
+    fields["gain"] = torch.zeros_like(found[0])
+    fields["labels"] = torch.zeros_like(found[0], dtype=torch.uint8)
+    thick = max(1, SLAB // found[0, 0].numel())
+    for start in range(0, at.shape[1], thick):
+        slab = {name: field[start : start + thick] for name, field in fields.items()}
+        _paint_all(Scene(slab, voxel_mm=voxel), patient)
+    return fields["hu"], fields["gain"], fields["labels"]
+
+
+def _paint_all(scene: Scene, patient: Patient) -> None:
+    """Paint from the outside to the inside; later tissues cover earlier ones."""
+    z, y, x = scene["z"], scene["y"], scene["x"]
+    right, left = (pleura(z, y, x, side=side) for side in (-1, 1))
+    scene.fields |= {"right": right, "left": left, "hull": smooth_min(right, left, 60)}
     _wall(scene, patient)
     _abdomen(scene.where(z=(35, 1e3)), patient)
     _chest_contents(scene, patient)
-    for name in ("vein", "pulmonary_vein", "pulmonary_artery", "aorta"):
-        scene.paint(name, scene[name], patient.blood_hu, patient.gain[name])
     scene.paint("soft_tissue", scene["airway"] - 0.4, 20.0)
     scene.paint("airway", scene["airway"] + 0.7, -1000.0)
+    for name in ("vein", "pulmonary_vein", "pulmonary_artery", "aorta"):
+        scene.paint(name, scene[name], patient.blood_hu, patient.gain[name])
     _spine(scene.where(x=(-46, 46), y=(25, 1e3)), patient)
     _cage(scene, patient)
-    return scene["hu"], scene["gain"], scene["labels"]
 
 
 def _wall(scene: Scene, patient: Patient) -> None:
@@ -111,9 +113,9 @@ def _wall(scene: Scene, patient: Patient) -> None:
     body = body * (1 - level.clamp_(min=1e-6).pow_(-0.4))
     scene.paint("soft_tissue", body, 10.0)
     scene.paint("fat", body + 2, -102 + 6 * fine)
-    # Layers that follow the ribs, parted by thin fat.
-    layer = (hull + 2.5 * scene["coarse"] - 10) / 11
-    plane = ((layer - layer.round()).abs() * 11) - 1.0 - 0.6 * fine
+    # Layers that follow the ribs, parted by fat that comes and goes.
+    layer = (hull + 7 * scene["coarse"] - 11) / 16
+    plane = (layer - layer.round()).abs() * 16 - 0.3 - 1.2 * (fine + 0.5 * scene["coarse"])
     muscle = torch.maximum(body + patient.fat + 3 * scene["coarse"], 9 - hull)
     muscle = torch.maximum(muscle, -plane)
     scene.paint("soft_tissue", muscle, 55 + 4 * fine, 4.0)
@@ -214,7 +216,7 @@ def _cage(scene: Scene, patient: Patient) -> None:
     fall = _level(z, patient) - period * 0.4 - slope * (70 - y)
     du = (fall - (fall / period).round() * period) / (1 + slope**2) ** 0.5
     rib = (((hull - 6) / 4).square() + (du / 6).square()).sqrt()
-    rib = torch.maximum((rib - 1) * 4.5, 19 - x.abs())
+    rib = torch.maximum(torch.maximum((rib - 1) * 4.5, 19 - x.abs()), -104 - z)
     ahead = smooth_step(y + 0.25 * x.abs(), -50.0, -66.0)
     front = scene.where(y=(-1e3, -30))
     gristle = torch.maximum(rib[:, : front["y"].shape[1]], front["y"] + 45)

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from libimg._ops import loops
+
 __all__ = ["Tubes", "grow_tree", "spline_tube", "tube_distance"]
 
 Tubes = npt.NDArray[np.float32]
@@ -38,7 +40,7 @@ def grow_tree(
     start: Sequence[float],
     direction: Sequence[float],
     radius: float,
-    reach: float = 0.42,
+    reach: float = 0.5,
 ) -> Tubes:
     """Grow a binary tree from ``start`` to every target point.
 
@@ -77,7 +79,7 @@ def grow_tree(
         aim = _unit(_unit(way) + 0.35 * heading)
         end = np.where(single[:, None], centre, position + reach * length * aim)
         here = radius * (count / total) ** (1 / 3)
-        pieces.append(_bend(position, end, heading, np.minimum(before, 1.25 * here), here * np.where(single, 0.7, 1)))
+        pieces.append(_bend(position, end, heading, np.minimum(before, 1.25 * here), here * np.where(single, 0.85, 1)))
         heading = _unit(end - position)
         # Split across the branch, along the widest spread of the points it feeds.
         offset = points - centre[group]
@@ -149,9 +151,7 @@ def tube_distance(
 @lru_cache(maxsize=1)
 def _kernel() -> Callable[..., None]:
     """Compile the loop over tubes; each tube touches only the voxels near it."""
-    import numba
-
-    return numba.njit(cache=True)(_draw)  # type: ignore[no-any-return]
+    return loops.jit(_draw)  # type: ignore[no-any-return]
 
 
 def _draw(segments: Any, at: Any, spacing: Any, voxel: Any, margin: Any, out: Any) -> None:

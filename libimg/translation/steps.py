@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from libimg import gan, losses
@@ -50,13 +51,13 @@ class Losses:
         return torch.cat([middle(batch["input"]), picture], 1) if self.conditional else picture
 
 
-def middle(x: Image) -> Image:
+def middle(x: Image) -> Float[Tensor, "b 1 *spatial"]:
     """Return the middle channel: the slice that its neighbours surround."""
     centre = x.shape[1] // 2
     return x[:, centre : centre + 1]
 
 
-def generate(networks: Networks, x: Image) -> Image:
+def generate(networks: Networks, x: Image) -> Float[Tensor, "b 1 *spatial"]:
     """Translate: G, then G2 where it takes part.
 
     Args:

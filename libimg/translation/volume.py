@@ -11,9 +11,11 @@ from libimg import data, diagnose, inference
 from libimg.ranges import SIGNED, ValueRange
 from libimg.registration import warp
 from libimg.translation.ct import CtConfig
-from libimg.translation.steps import generate, middle
+from libimg.translation.steps import generate
 
 __all__ = ["registration_report", "translate_hu", "translate_volume"]
+
+Augmentation = Literal["none", "flip", "rotate", "both"]
 
 
 @torch.no_grad()
@@ -25,7 +27,7 @@ def translate_volume(
     size: Sequence[int],
     neighbours: int = 1,
     batch: int = 8,
-    tta: bool = False,
+    tta: Augmentation = "none",
 ) -> Float[Tensor, "d h w"]:
     """Translate a volume, wherever the networks live.
 
@@ -37,7 +39,8 @@ def translate_volume(
         size: patch size in 3-D.
         neighbours: slices on each side in 2.5-D.
         batch: slices or patches at a time.
-        tta: average over a left-right flip and rotations by ±5 degrees.
+        tta: average over a left-right flip (for networks trained with flips), rotations by ±3
+            degrees (which blur: they interpolate), both or neither.
 
     Returns:
         ``(d, h, w)`` on the device of ``x``.
@@ -48,9 +51,9 @@ def translate_volume(
         return generate(networks, part).to(part.dtype)
 
     def run(part: Tensor) -> Tensor:
-        part = part.to(device)
-        out = inference.tta(part, model, flips=(-1,), rotations=(-5.0, 5.0)) if tta else model(part)
-        return middle(out)
+        flips = (part.ndim - 3,) if tta in ("flip", "both") else ()
+        rotations = (-3.0, 3.0) if tta in ("rotate", "both") else ()
+        return inference.tta(part.to(device), model, flips=flips, rotations=rotations)
 
     if dims == "3d":
         window = tuple(size)
@@ -70,7 +73,7 @@ def translate_hu(
     ncct: Float[Tensor, "d h w"],
     *,
     config: CtConfig,
-    tta: bool = False,
+    tta: Augmentation = "none",
 ) -> Float[Tensor, "d h w"]:
     """Translate a volume in HU; what lies beyond the window keeps its distance from it.
 

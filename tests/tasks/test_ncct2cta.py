@@ -190,7 +190,7 @@ def test_variants_train_and_evaluate(tiny: Path, options: list[str]) -> None:
         "--checkpoint",
         "last",
         "--tta",
-        "true",
+        "both",
         default=tiny,
     )
 
