@@ -19,7 +19,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import docs  # noqa: E402
+from benchmarks.docs import fill  # noqa: E402
 from libimg import nets  # noqa: E402
 from libimg.diagnose import markdown_table  # noqa: E402
 from libimg.train import load_config, write_json  # noqa: E402
@@ -32,7 +32,7 @@ SCORES = ("body/psnr", "body/ssim", "lung/sharpness", "vessel/bias", "vessel/mae
 def run(settings: dict[str, Any], name: str, folder: Path) -> dict[str, Any]:
     """Train one variant from scratch and return its metrics."""
     settings = copy.deepcopy(settings)
-    settings["run"] = {"folder": str(folder), "name": name, "seed": 0, "progress": False}
+    settings["run"] |= {"folder": str(folder), "name": name, "progress": False}
     shutil.rmtree(folder / name, ignore_errors=True)
     print(f"\n## {name}", flush=True)
     start = time.perf_counter()
@@ -132,7 +132,7 @@ def main() -> None:
     print(table)
     result = {"torch": torch.__version__, "rows": rows}
     write_json(ROOT / "benchmarks" / "results" / f"ncct2cta_{options.study}.json", result)
-    docs.replace_section(ROOT / "docs" / "tasks" / "ncct2cta.md", options.study, table)
+    fill(ROOT / "docs" / "tasks" / "ncct2cta.md", options.study, table)
 
 
 if __name__ == "__main__":
