@@ -22,7 +22,7 @@ def optional(module: str, *, extra: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError as error:
         package = module.split(".")[0]
-        if error.name is None or error.name.split(".")[0] != package:
+        if error.name != package:
             raise
         msg = f'{package} is needed here and not installed: pip install "libimg[{extra}]"'
         raise ImportError(msg) from error

@@ -53,9 +53,10 @@ def panel(
         ``path``.
 
     Raises:
-        ValueError: the rows are of unequal length or do not fit ``columns`` and ``labels``.
+        ValueError: there is no row, the rows are of unequal length, or they do not fit
+            ``columns`` and ``labels``.
     """
-    if len(rows) != len(labels) or any(len(row) != len(columns) for row in rows):
+    if not rows or len(rows) != len(labels) or any(len(row) != len(columns) for row in rows):
         got = f"{len(rows)} rows of {sorted({len(row) for row in rows})} tiles"
         msg = f"rows: expected {len(labels)} rows of {len(columns)} tiles, got {got}"
         raise ValueError(msg)

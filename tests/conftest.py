@@ -1,8 +1,10 @@
 """Shared settings: hypothesis profiles, the data folder outside the repository, one torch thread a worker."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import settings
@@ -29,3 +31,11 @@ def data_folder() -> Path:
 def generator() -> torch.Generator:
     """A seeded generator, one for each test."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Switch the shape checks of the tests off: what a user without them meets."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -7,7 +7,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "start.md"]
-PAGES += sorted((ROOT / "docs" / "concepts").glob("*.md")) + sorted((ROOT / "docs/how-to").glob("*.md"))
+PAGES += sorted((ROOT / "docs" / "concepts").glob("*.md")) + sorted(
+    (ROOT / "docs/how-to").glob("*.md")
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

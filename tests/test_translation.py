@@ -148,9 +148,7 @@ def test_region_weight(generator: torch.Generator) -> None:
     flow[:, 1] = 1.0
     moved = translation.region_weight(data, {"lung": 10.0}, flow)
     assert moved is not None
-    torch.testing.assert_close(
-        moved[..., :-1], 1 + 9 * data["lung"][..., 1:], rtol=0, atol=1e-4
-    )
+    torch.testing.assert_close(moved[..., :-1], 1 + 9 * data["lung"][..., 1:], rtol=0, atol=1e-4)
 
 
 def test_vitals_change_nothing_and_scale_with_the_weight(generator: torch.Generator) -> None:

@@ -27,7 +27,14 @@ def tensor_hash(x: Shaped[Tensor, "..."]) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a file's bytes.
+
+    Args:
+        path: an existing file of any size; it is read in pieces.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):

@@ -26,11 +26,11 @@ class LookupTable:
 
     def __call__(self, x: Float[Tensor, "*spatial"]) -> Float[Tensor, "*spatial"]:
         """Translate ``x`` by linear interpolation; outside the table the ends go on flat."""
-        step = self.centres[1] - self.centres[0]
-        position = ((x - self.centres[0]) / step).clamp(0, len(self.centres) - 1)
-        low = position.floor().clamp(max=len(self.centres) - 2).long()
-        share = position - low
-        return self.values[low] * (1 - share) + self.values[low + 1] * share
+        last, values = len(self.centres) - 1, self.values.to(x.device)
+        first, end = float(self.centres[0]), float(self.centres[-1])
+        position = ((x.float() - first) * (last / (end - first))).clamp(0, last)
+        low = position.floor().clamp(max=last - 1).long()
+        return torch.lerp(values[low], values[low + 1], position - low).to(x.dtype)
 
 
 def fit_lookup_table(

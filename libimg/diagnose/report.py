@@ -53,11 +53,19 @@ def summarise(cases: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, A
         Metric to ``mean``, ``interval`` (95 % bootstrap), ``cases`` (how many count) and
         ``undefined`` (cases whose value is NaN or infinite: listed, not averaged).
 
+    Raises:
+        ValueError: a case has other metrics than the first.
+
     Example:
         >>> summarise({"a": {"mae": 1.0}, "b": {"mae": 3.0}})["mae"]["mean"]
         2.0
     """
-    names = next(iter(cases.values())).keys() if cases else ()
+    names = next(iter(cases.values())).keys() if cases else {}.keys()
+    for case, scores in cases.items():
+        if scores.keys() != names:
+            odd = sorted(scores.keys() ^ names)
+            msg = f"cases: {case} differs from {next(iter(cases))} in its metrics {odd}"
+            raise ValueError(msg)
     summary: dict[str, dict[str, Any]] = {}
     for name in names:
         known = {case: scores[name] for case, scores in cases.items()}

@@ -6,11 +6,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from libimg import _check
-from libimg.phantoms.render import LABELS, render
 from libimg.phantoms.fields import correlated_noise
 from libimg.phantoms.motion import breathing
 from libimg.phantoms.patient import draw_patient
+from libimg.phantoms.render import LABELS, render
 
 __all__ = ["LABELS", "ChestCase", "chest"]
 
@@ -68,7 +67,8 @@ def chest(
         The case; all tensors float32 except ``labels``.
 
     Raises:
-        ValueError: a bad ``shape``, a negative number, or motion above 25 mm.
+        ValueError: ``shape`` or ``spacing_mm`` are no sizes, ``noise_hu`` is negative, or the
+            motion is negative or above 25 mm.
 
     Example:
         >>> case = chest(shape=(24, 48, 48), generator=torch.Generator().manual_seed(0))
@@ -78,16 +78,22 @@ def chest(
     if len(shape) != 3 or min(shape) < FEWEST:
         msg = f"shape must be three sizes of at least {FEWEST} voxels, got {shape}"
         raise ValueError(msg)
-    spacing = spacing_mm or tuple(f / n for f, n in zip(FIELD_MM, shape, strict=True))
-    _check.positive(**{f"spacing_mm[{i}]": s for i, s in enumerate(spacing)})
-    amplitude = _amplitude(motion_voxels, spacing)
+    if not noise_hu >= 0:
+        msg = f"noise_hu must be 0 or more, got {noise_hu}"
+        raise ValueError(msg)
+    if spacing_mm is None:
+        spacing_mm = (FIELD_MM[0] / shape[0], FIELD_MM[1] / shape[1], FIELD_MM[2] / shape[2])
+    if len(spacing_mm) != 3 or not min(spacing_mm) > 0:
+        msg = f"spacing_mm must be three sizes above 0, got {spacing_mm}"
+        raise ValueError(msg)
+    amplitude = _amplitude(motion_voxels, spacing_mm)
     patient = draw_patient(generator)
-    axes = [(torch.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)]
+    axes = [(torch.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing_mm, strict=True)]
     at = torch.stack(torch.meshgrid(*axes, indexing="ij"))
     shift = breathing(axes, amplitude_mm=amplitude, generator=generator)
-    ncct, gain, labels = render(patient, at, spacing_mm=spacing)
+    ncct, gain, labels = render(patient, at, spacing_mm=spacing_mm)
     if any(amplitude):
-        moved, moved_gain, _ = render(patient, at + shift, spacing_mm=spacing)
+        moved, moved_gain, _ = render(patient, at + shift, spacing_mm=spacing_mm)
         cta = moved + moved_gain
     else:
         cta = ncct + gain
@@ -98,9 +104,9 @@ def chest(
         ncct_clean=ncct,
         cta_clean=cta,
         cta_aligned=ncct + gain,
-        flow=shift / torch.tensor(spacing).view(3, 1, 1, 1),
+        flow=shift / torch.tensor(spacing_mm).view(3, 1, 1, 1),
         labels=labels,
-        spacing_mm=spacing,
+        spacing_mm=spacing_mm,
     )
 
 
@@ -110,10 +116,9 @@ def _amplitude(
     """Motion in mm."""
     if motion is None:
         return MOTION_MM
-    voxels = (motion,) * 3 if isinstance(motion, (int, float)) else motion
-    mm = tuple(m * s for m, s in zip(voxels, spacing, strict=True))
-    if min(mm) < 0 or max(mm) > MOTION_LIMIT_MM:
-        msg = f"motion_voxels must be 0 to {MOTION_LIMIT_MM:g} mm, got {voxels} voxels = {mm} mm"
+    z, y, x = (motion,) * 3 if isinstance(motion, int | float) else motion
+    mm = (z * spacing[0], y * spacing[1], x * spacing[2])
+    if not (min(mm) >= 0 and max(mm) <= MOTION_LIMIT_MM):
+        msg = f"motion_voxels must be between 0 and {MOTION_LIMIT_MM:g} mm, got {motion} = {mm} mm"
         raise ValueError(msg)
     return mm
-

@@ -1,6 +1,9 @@
 """Where the vessels and airways of the common anatomy run: ``(z, y, x, radius)`` in mm."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from libimg.phantoms.organs import HEART, chambers, lung, mediastinum, pleura
@@ -84,7 +87,8 @@ def vessel_tubes(
         grown["airway"].append(_beside(tree, np.subtract(BRONCHUS_ROOT[side], root)))
         rest = ends[1::2]
         upper = rest[:, 0] + 0.6 * rest[:, 1] < 2  # above the oblique fissure
-        for part, start, tilt in zip((rest[upper], rest[~upper]), VEIN_ROOTS[side], (-1, 1)):
+        both = (rest[upper], rest[~upper])
+        for part, start, tilt in zip(both, VEIN_ROOTS[side], (-1, 1), strict=True):
             heading = (0.5 * tilt, 0.3 * tilt, 0.7 * side)
             grown["pulmonary_vein"].append(
                 grow_tree(part, start=start, direction=heading, radius=7.0)
@@ -111,9 +115,9 @@ def _ends(generator: torch.Generator, *, side: int, heart: float, top: float) ->
     return shuffled
 
 
-def _beside(tree: Tubes, towards: np.ndarray) -> Tubes:
+def _beside(tree: Tubes, towards: npt.NDArray[Any]) -> Tubes:
     """Bronchi along the thick part of an arterial tree, on the side where they begin."""
-    tubes = tree[np.minimum(tree[:, 3], tree[:, 7]) > 1.7].copy()
+    tubes: Tubes = tree[np.minimum(tree[:, 3], tree[:, 7]) > 1.7].copy()
     side = towards / np.linalg.norm(towards)
     for end in (0, 4):
         tubes[:, end : end + 3] += 1.9 * tubes[:, end + 3 : end + 4] * side

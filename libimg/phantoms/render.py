@@ -75,7 +75,7 @@ def render(
     voxel = sum(spacing_mm) / 3
     fields = dict(zip(("z", "y", "x", "coarse", "fine"), found, strict=True))
     for name, segments in patient.tubes.items():
-        margin = 3 + voxel if name == "great" else voxel
+        margin = voxel / 2 + (3.0 if name == "great" else 0.5)
         fields[name] = tube_distance(segments, place, spacing_mm=spacing_mm, margin_mm=margin)
     fields["hu"] = torch.full_like(found[0], -1000)
     fields["gain"] = torch.zeros_like(found[0])
@@ -133,9 +133,7 @@ def _abdomen(scene: Scene, patient: Patient) -> None:
     scene.paint("fat", inner, -100 + 6 * fine)
     lobe = ellipsoid(z, y, x, centre=(128, -12, -62), radii=(95, 84, 128))
     scene.paint("abdominal_organ", torch.maximum(inner, lobe), 58 + 3 * fine, 25.0)
-    spleen = torch.maximum(
-        inner + 1, ellipsoid(z, y, x, centre=(118, 48, 98), radii=(42, 34, 24))
-    )
+    spleen = torch.maximum(inner + 1, ellipsoid(z, y, x, centre=(118, 48, 98), radii=(42, 34, 24)))
     scene.paint("abdominal_organ", spleen, 48 + 3 * fine, 70.0)
     stomach = torch.maximum(
         inner + 2, ellipsoid(z, y, x, centre=(116, -14, 72), radii=(38, 44, 30))
@@ -193,9 +191,7 @@ def _spine(scene: Scene, patient: Patient) -> None:
     column = ((x / 18).square() + (arc / 15).square()).sqrt()
     column = (column - 1 + 0.1 * (1 - (dz / 11).square()).clamp(min=0)) * 16
     back = arc - 23
-    flank = ellipsoid(
-        torch.zeros(()), back - 4, x.abs() - 27, centre=(0, 0, 0), radii=(1, 15, 20)
-    )
+    flank = ellipsoid(torch.zeros(()), back - 4, x.abs() - 27, centre=(0, 0, 0), radii=(1, 15, 20))
     scene.paint("soft_tissue", flank, 56 + 3 * scene["fine"], 4.0)
     scene.paint("soft_tissue", column, 80.0)
     bone = torch.maximum(column, dz.abs() - period / 2 + 2.5)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,15 @@ def grow_tree(
         aim = _unit(_unit(way) + 0.35 * heading)
         end = np.where(single[:, None], centre, position + reach * length * aim)
         here = radius * (count / total) ** (1 / 3)
-        pieces.append(_bend(position, end, heading, np.minimum(before, 1.25 * here), here * np.where(single, 0.85, 1)))
+        pieces.append(
+            _bend(
+                position,
+                end,
+                heading,
+                np.minimum(before, 1.25 * here),
+                here * np.where(single, 0.85, 1),
+            )
+        )
         heading = _unit(end - position)
         # Split across the branch, along the widest spread of the points it feeds.
         offset = points - centre[group]
@@ -111,11 +120,12 @@ def _bend(
     for t in (0.0, 1 / 3, 2 / 3, 1.0):
         place = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end
         nodes.append(np.concatenate([place, ((1 - t) * first + t * last)[:, None]], 1))
-    return np.concatenate([np.concatenate(pair, 1) for pair in zip(nodes, nodes[1:], strict=False)])
+    return np.concatenate([np.concatenate(pair, 1) for pair in pairwise(nodes)])
 
 
 def _unit(v: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
+    unit: npt.NDArray[Any] = v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
+    return unit
 
 
 def _group_sum(values: npt.NDArray[Any], group: npt.NDArray[Any], groups: int) -> npt.NDArray[Any]:
@@ -158,23 +168,24 @@ def _draw(segments: Any, at: Any, spacing: Any, voxel: Any, margin: Any, out: An
     size = out.shape
     middle = np.array([(n - 1) / 2 for n in size], np.float32)
     lo, hi = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    p, index = np.zeros(3, np.float32), np.zeros(3, np.float32)
     full = np.float32(0.56) * voxel
     for n in range(segments.shape[0]):
         s = segments[n]
         lo[:] = 1 << 30
         hi[:] = -(1 << 30)
         for e in range(2):
-            p = s[4 * e : 4 * e + 3] / spacing + middle
-            index = p.copy()
-            for _ in range(6):  # which voxel lies at this end: fixed point of the deformation
-                i = min(max(int(round(index[0])), 0), size[0] - 1)
-                j = min(max(int(round(index[1])), 0), size[1] - 1)
-                k = min(max(int(round(index[2])), 0), size[2] - 1)
+            for c in range(3):
+                p[c] = index[c] = s[4 * e + c] / spacing[c] + middle[c]
+            for _ in range(5):  # which voxel lies at this end: fixed point of the deformation
+                i = min(max(round(index[0]), 0), size[0] - 1)
+                j = min(max(round(index[1]), 0), size[1] - 1)
+                k = min(max(round(index[2]), 0), size[2] - 1)
                 for c in range(3):
                     here = (i, j, k)[c]
                     index[c] = p[c] - (at[c, i, j, k] / spacing[c] + middle[c] - here)
             for c in range(3):
-                room = 1.3 * (max(s[3], s[7]) + margin) / spacing[c] + 2
+                room = 1.3 * (max(s[3], s[7]) + margin) / spacing[c] + 1
                 lo[c] = min(lo[c], int(index[c] - room))
                 hi[c] = max(hi[c], int(index[c] + room) + 1)
         for c in range(3):

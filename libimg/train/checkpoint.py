@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 __all__ = [
     "Best",
@@ -132,6 +133,8 @@ def load_checkpoint(path: Path, parts: Mapping[str, Stateful], *, rng: bool = Fa
     for name, part in parts.items():
         if isinstance(part, nn.Module):
             _same_architecture(path, name, part.state_dict(), content["parts"][name])
+        elif isinstance(part, Optimizer):
+            _same_groups(path, name, part.state_dict(), content["parts"][name])
     for name, part in parts.items():
         part.load_state_dict(content["parts"][name])
     if rng:
@@ -177,6 +180,17 @@ def _same_architecture(
     if differences:
         msg = f"{path}: {name} has another architecture ({len(differences)} differences, first: "
         msg += f"{'; '.join(differences[:3])})"
+        raise ValueError(msg)
+
+
+def _same_groups(path: Path, name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """Raise unless two optimisers have groups of the same numbers of weights."""
+    here, there = (
+        [len(group["params"]) for group in state.get("param_groups", ())]
+        for state in (ours, theirs)
+    )
+    if here != there:
+        msg = f"{path}: {name} has groups of {there} weights in the file and {here} here"
         raise ValueError(msg)
 
 

@@ -33,12 +33,10 @@ class Ema(nn.Module):
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Move the average towards ``module``; buffers are copied."""
-        ours, theirs = self.module.state_dict(), module.state_dict()
-        for name, value in theirs.items():
-            if value.is_floating_point() and name not in dict(module.named_buffers()):
-                ours[name].lerp_(value.to(ours[name]), 1 - self.decay)
-            else:
-                ours[name].copy_(value)
+        for ours, theirs in zip(self.module.parameters(), module.parameters(), strict=True):
+            ours.lerp_(theirs.to(ours), 1 - self.decay)
+        for kept, new in zip(self.module.buffers(), module.buffers(), strict=True):
+            kept.copy_(new)
 
     def forward(self, *args: Any) -> Any:
         """Run the averaged network."""

@@ -23,12 +23,17 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one piece."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)  # noqa: PTH105
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON in one piece: a reader sees the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(plain(content), indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)  # noqa: PTH105
+    write_text(path, json.dumps(plain(content), indent=2) + "\n")
 
 
 class Log:
@@ -46,9 +51,11 @@ class Log:
         if self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _step(line) <= step]
-            self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        board = optional("torch.utils.tensorboard", extra="tasks")
-        self._board = board.SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+            write_text(self.path, "".join(f"{line}\n" for line in kept))
+        optional("tensorboard", extra="tasks")
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._board: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Append one line; numbers also go to TensorBoard under their own names."""
@@ -69,5 +76,5 @@ def _step(line: str) -> float:
     """Read the step of a log line; a line cut off by a kill counts as after everything."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return math.inf

@@ -147,7 +147,12 @@ class Run:
         self._average(moving)
         before = {id(w): w.detach().clone() for w in moving} if measure else {}
         limit = self.config.clip or math.inf
-        norm = self.fabric.clip_gradients(nn.Module(), optimizer, max_norm=limit)
+        norm = self.fabric.clip_gradients(
+            nn.Module(),
+            optimizer,
+            max_norm=limit,
+            error_if_nonfinite=self.config.precision != "16-mixed",  # there the scaler skips it
+        )
         clipped = max(1.0, float(norm) / limit) if measure else 1.0
         measured = {}
         for name, group in groups.items() if measure else ():

@@ -106,8 +106,11 @@ def cosine(share: float, *, warmup: float = 0.0, final: float = 0.05) -> float:
 
     Args:
         share: how much of the phase is over, 0 to 1.
-        warmup: share of the phase that the linear rise takes.
+        warmup: share of the phase that the linear rise from 0.01 takes, in [0, 1).
         final: the factor at the end.
+
+    Raises:
+        ValueError: ``warmup`` leaves nothing of the phase.
 
     Reference:
         Loshchilov and Hutter, SGDR, 2017, eq. 5. With the share of a `Phase` it restarts in each
@@ -117,6 +120,9 @@ def cosine(share: float, *, warmup: float = 0.0, final: float = 0.05) -> float:
         >>> [cosine(share, final=0.0) for share in (0.0, 0.5, 1.0)]
         [1.0, 0.5, 0.0]
     """
+    if not 0 <= warmup < 1:
+        msg = f"warmup must be in [0, 1), got {warmup}"
+        raise ValueError(msg)
     if share < warmup:
         return 0.01 + 0.99 * share / warmup
     share = (share - warmup) / (1 - warmup)

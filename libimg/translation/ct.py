@@ -85,6 +85,10 @@ def hold_out(
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]]]:
     """Split into training and validation cases, the last ``count`` by name for validation.
 
+    Args:
+        cases: by name.
+        count: how many to hold out; 0 validates on the training cases.
+
     Raises:
         ValueError: nothing would be left to train.
     """
@@ -149,7 +153,16 @@ def ct_case(
 def draw_batch(
     config: CtConfig, cases: Mapping[str, dict[str, Tensor]], *, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Draw ``config.batch`` patches of ``input``, ``target``, ``lung``, ``vessel`` and ``body``."""
+    """Draw ``config.batch`` patches of ``input``, ``target``, ``lung``, ``vessel`` and ``body``.
+
+    Args:
+        config: form and size of the patches.
+        cases: what `ct_pairs` returned.
+        generator: the only source of randomness.
+
+    Returns:
+        ``(batch, c, *size)`` by name; ``input`` has the neighbour slices in 2.5-D.
+    """
     keys = ("input", "target", "lung", "vessel", "body")
     return data.sample_batch(
         [{key: case[key] for key in keys} for case in cases.values()],

@@ -45,7 +45,13 @@ def ct_scores(fake: Float[Tensor, "d h w"], case: Case, *, window: ValueRange) -
 def validate(
     networks: Mapping[str, nn.Module], cases: Mapping[str, Case], *, config: CtConfig
 ) -> dict[str, float]:
-    """Translate every case and return the mean of each score over the cases where it is defined."""
+    """Translate every case and return the mean of each score over the cases where it is defined.
+
+    Args:
+        networks: ``G`` and perhaps ``G2``, in eval mode.
+        cases: by name.
+        config: window and patches.
+    """
     scores = {
         name: ct_scores(translate_hu(networks, case["ncct"], config=config), case, window=config.hu)
         for name, case in cases.items()

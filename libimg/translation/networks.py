@@ -102,7 +102,14 @@ class RefinerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworksConfig:
-    """All four networks."""
+    """All four networks, each with its own switch.
+
+    Args:
+        generator: G, always on.
+        registration: R.
+        discriminator: D.
+        refiner: G2.
+    """
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
