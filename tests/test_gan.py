@@ -202,8 +202,13 @@ def test_adaptive_weight() -> None:
 def test_frozen_restores_even_after_an_error() -> None:
     net = nn.Linear(2, 2)
     net.bias.requires_grad_(False)
-    with pytest.raises(RuntimeError, match="stop"), gan.frozen(net):
-        assert not net.weight.requires_grad
-        raise RuntimeError("stop")
+
+    def stop() -> None:
+        with gan.frozen(net):
+            assert not net.weight.requires_grad
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stop()
     assert net.weight.requires_grad
     assert not net.bias.requires_grad

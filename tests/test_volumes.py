@@ -132,7 +132,7 @@ def test_truncated_files_are_refused_by_name(suffix: str, kept: float, tmp_path:
     path = save(tmp_path / f"cut{suffix}", scan((20, 20, 20)))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole)) if kept < 1 else int(kept)])
-    with pytest.raises(ValueError, match="cut.*not a readable NIfTI"):
+    with pytest.raises(ValueError, match=r"cut.*not a readable NIfTI"):
         io.read_volume(path)
 
 
