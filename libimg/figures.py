@@ -21,6 +21,11 @@ class Tile:
         image: ``(h, w)`` values.
         window: the range from black to white.
         colours: a matplotlib colour map; ``"gray"`` for images, ``"RdBu_r"`` for signed errors.
+
+    Example:
+        >>> import torch
+        >>> Tile(torch.zeros(4, 4), ValueRange(-1000, 600, "HU")).colours
+        'gray'
     """
 
     image: Float[Tensor, "h w"]
@@ -55,6 +60,14 @@ def panel(
     Raises:
         ValueError: there is no row, the rows are of unequal length, or they do not fit
             ``columns`` and ``labels``.
+
+    Example:
+        >>> import tempfile, torch
+        >>> tile = Tile(torch.rand(8, 8), ValueRange(0, 1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "p.png"
+        ...     panel(path, [[tile, tile]], columns=["a", "b"], labels=["row"]).name
+        'p.png'
     """
     if not rows or len(rows) != len(labels) or any(len(row) != len(columns) for row in rows):
         got = f"{len(rows)} rows of {sorted({len(row) for row in rows})} tiles"

@@ -216,3 +216,37 @@ def test_panel_refuses_ragged_rows(tmp_path: Path) -> None:
     tile = figures.Tile(draw(4, 4), UNIT)
     with pytest.raises(ValueError, match="expected 2 rows of 2 tiles"):
         figures.panel(tmp_path / "p.png", [[tile], [tile, tile]], columns="ab", labels="cd")
+
+
+@pytest.mark.parametrize("bins", [2, 16, 128, 1024])
+def test_a_table_gives_a_function_back_at_its_bins(bins: int) -> None:
+    """In HU, to a thousandth: the step between bins must not be rounded."""
+    window = ValueRange(-1000, 600, "HU")
+    centres = torch.linspace(window.lo, window.hi, bins)
+    values = 200 * (centres / 50).sin()
+    table = diagnose.fit_lookup_table([(centres, values, values < 1e9)], value_range=window, bins=bins)
+    assert (table(centres) - values).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_table_keeps_dtype_and_shape(dtype: torch.dtype) -> None:
+    table = diagnose.LookupTable(torch.tensor([-1000.0, 600.0]), torch.tensor([0.0, 1.0]))
+    out = table(torch.full((2, 3, 4), -200.0, dtype=dtype))
+    assert out.dtype == dtype
+    assert out.shape == (2, 3, 4)
+    assert out.unique().tolist() == [0.5]
+
+
+def test_bootstrap_shrinks_with_the_square_root_of_the_cases() -> None:
+    rng = np.random.default_rng(0)
+    widths = []
+    for n in (25, 400):
+        low, high = diagnose.bootstrap_interval(list(rng.normal(size=n)))
+        widths.append(high - low)
+    assert widths[0] / widths[1] == pytest.approx(4, rel=0.3)
+
+
+def test_cases_with_other_metrics_are_refused() -> None:
+    for odd in ({"x": 1.0}, {"x": 1.0, "y": 2.0, "z": 3.0}):
+        with pytest.raises(ValueError, match=r"b differs from a in its metrics \['[yz]'\]"):
+            diagnose.summarise({"a": {"x": 1.0, "y": 2.0}, "b": odd})

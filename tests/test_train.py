@@ -314,3 +314,132 @@ def test_killed_and_two_processes(tmp_path: Path) -> None:
             torch.testing.assert_close(value, two[part][key], rtol=1e-4, atol=1e-6)
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
     assert steps == [4, 8, 12, 16, 20]
+
+
+def test_an_optimiser_of_other_weights_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    net = nn.Linear(3, 2)
+    train.save_checkpoint(
+        path, {"net": net, "opt": torch.optim.Adam(net.parameters())}, step=1, config={}
+    )
+    other = nn.Linear(3, 2)
+    before = train.module_hash(other)
+    parts = {"net": other, "opt": torch.optim.Adam([other.weight])}
+    with pytest.raises(ValueError, match=r"net\.pt: opt has groups of \[2\] weights in the file"):
+        train.load_checkpoint(path, parts)
+    train.save_checkpoint(path, {"net": net, "opt": net}, step=1, config={})
+    with pytest.raises(ValueError, match=r"net\.pt: opt has groups of \[\] weights in the file"):
+        train.load_checkpoint(path, parts)
+    assert train.module_hash(other) == before
+
+
+@given(st.floats(0, 0.999), st.integers(1, 5))
+def test_the_average_comes_nearer_by_its_decay_and_tied_weights_move_once(
+    decay: float, updates: int
+) -> None:
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)).double()
+    net[1].weight = net[0].weight
+    ema = train.Ema(net, decay=decay)
+    start = ema.module[0].weight.clone()
+    with torch.no_grad():
+        net[0].weight.add_(1)
+    for _ in range(updates):
+        ema.update(net)
+    torch.testing.assert_close(ema.module[1].weight, start + 1 - decay**updates)
+
+
+def test_the_average_copies_every_buffer() -> None:
+    net = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(3, 3)), nn.BatchNorm1d(3))
+    net.register_buffer("scratch", torch.zeros(1), persistent=False)
+    ema = train.Ema(net, decay=0.5)
+    net(torch.randn(8, 3, generator=torch.Generator().manual_seed(0)))
+    net.scratch.fill_(3)
+    before = train.module_hash(net)
+    ema.update(net)
+    assert train.module_hash(net) == before
+    ours, theirs = (dict(module.named_buffers()) for module in (ema.module, net))
+    assert ours["1.num_batches_tracked"] == 1
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 7))
+def test_module_hash_sees_every_bit(where: int, bit: int) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    before = train.module_hash(net)
+    tensors = list(net.state_dict().values())
+    raw = tensors[where % len(tensors)].reshape(-1).view(torch.uint8)
+    raw[where % len(raw)] ^= 1 << bit
+    assert train.module_hash(net) != before
+    raw[where % len(raw)] ^= 1 << bit
+    assert train.module_hash(net) == before
+
+
+def test_module_hash_sees_names_shapes_and_dtypes() -> None:
+    zero = torch.zeros(4)
+    kinds = [{"a": zero}, {"b": zero}, {"a": zero.view(2, 2)}, {"a": zero.int()}, {"a": -zero}]
+    kinds += [{"a": zero, "b": zero[:0]}, {"a": torch.tensor(False)}, {"a": zero.bfloat16()}]
+    hashes = set()
+    for buffers in kinds:
+        module = nn.Module()
+        for name, value in buffers.items():
+            module.register_buffer(name, value)
+        hashes.add(train.module_hash(module))
+    assert len(hashes) == len(kinds)
+
+
+def test_the_log_goes_on_after_a_line_cut_off_by_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for line in ('{"step": 3, "lo', "", "null", "[1]", "{}", '{"step": "x"}'):
+        path.write_text('{"step": 1}\n{"step": 2}\n' + line)
+        log = train.Log(tmp_path, step=2)
+        log.write(3, {"loss": 0.5, "skipped": None})
+        log.close()
+        lines = [json.loads(text) for text in path.read_text().splitlines()]
+        assert lines == [{"step": 1}, {"step": 2}, {"step": 3, "loss": 0.5, "skipped": None}]
+
+
+def test_a_failed_rewrite_leaves_the_old_log(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 9}\n')
+
+    def fail(*_: Any) -> None:
+        raise OSError("killed")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="killed"):
+        train.Log(tmp_path, step=1)
+    assert path.read_text() == '{"step": 1}\n{"step": 9}\n'
+
+
+def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = train.Log(tmp_path)
+    for step in (1, 2):
+        log.write(step, {"loss": 0.5 * step, "hits": 3, "phase": "G", "done": True})
+    log.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == {"loss", "hits"}
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 0.5), (2, 1.0)]
+
+
+def test_without_tensorboard_the_log_says_what_to_install(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(ImportError, match=r'pip install "libimg\[tasks\]"'):
+        train.Log(tmp_path)
+
+
+@pytest.mark.parametrize("warmup", [1.0, 1.5, -0.1, float("nan")])
+def test_a_warmup_without_end_is_refused(warmup: float) -> None:
+    with pytest.raises(ValueError, match="warmup must be in"):
+        train.cosine(1.0, warmup=warmup)
+
+
+@given(st.floats(0.01, 0.9), st.floats(0, 1))
+def test_warmup_starts_low_and_meets_the_cosine(warmup: float, final: float) -> None:
+    assert train.cosine(0.0, warmup=warmup) == 0.01
+    almost = train.cosine(warmup * (1 - 1e-9), warmup=warmup, final=final)
+    assert almost == pytest.approx(train.cosine(warmup, warmup=warmup, final=final), abs=1e-6)
+    middle = train.cosine((1 + warmup) / 2, warmup=warmup, final=final)
+    assert middle == pytest.approx((1 + final) / 2)

@@ -209,7 +209,7 @@ class KnowsTheFlow(nn.Module):
 def test_registration_report_of_the_true_flow(dims: str) -> None:
     motion = (1.0, 2.0, 1.0) if dims == "3d" else (0.0, 2.0, 1.0)
     made = chest(
-        shape=(12, 32, 32),
+        shape=(24, 64, 64),
         motion_voxels=motion,
         noise_hu=0,
         generator=torch.Generator().manual_seed(0),

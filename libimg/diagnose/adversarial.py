@@ -53,6 +53,11 @@ def gradient_vitals(
     Returns:
         One ratio for each region. Healthy is 0.1 to 1; below 0.02 the discriminator decorates;
         exactly 0 means that its gradient never reaches the output.
+
+    Example:
+        >>> y = torch.ones(1, 1, 2, 2, requires_grad=True)
+        >>> gradient_vitals(0.25 * y.sum(), y.sum(), y, masks={"body": torch.ones_like(y)})
+        {'body': 0.25}
     """
     return {
         name: float(gan.gradient_ratio(adversarial, reconstruction, output, mask=mask))

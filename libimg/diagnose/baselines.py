@@ -19,6 +19,11 @@ class LookupTable:
     Args:
         centres: ``(n,)`` input values, rising, evenly spaced.
         values: ``(n,)`` output at each of them.
+
+    Example:
+        >>> table = LookupTable(torch.tensor([0.0, 1.0]), torch.tensor([10.0, 30.0]))
+        >>> table(torch.tensor([-5.0, 0.25, 1.0]))
+        tensor([10., 15., 30.])
     """
 
     centres: Float[Tensor, " n"]

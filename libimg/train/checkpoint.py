@@ -75,6 +75,15 @@ def save_checkpoint(
         parts: modules and optimisers by name.
         step: number of finished steps.
         config: the resolved configuration, plain values only.
+
+    Example:
+        >>> import tempfile
+        >>> net = nn.Linear(2, 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "net.pt"
+        ...     save_checkpoint(path, {"net": net}, step=5, config={"width": 2})
+        ...     load_checkpoint(path, {"net": net}), checkpoint_config(path)
+        (5, {'width': 2})
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
@@ -105,7 +114,15 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_config(path: Path) -> dict[str, Any]:
-    """Return the configuration that a checkpoint was trained with."""
+    """Return the configuration that a checkpoint was trained with.
+
+    Example:
+        See `save_checkpoint`; a file that is none is refused by name:
+
+        >>> checkpoint_config(Path("nowhere.pt"))
+        Traceback (most recent call last):
+        FileNotFoundError: nowhere.pt: no such checkpoint
+    """
     return dict(read(path)["config"])
 
 
@@ -124,6 +141,17 @@ def load_checkpoint(path: Path, parts: Mapping[str, Stateful], *, rng: bool = Fa
         FileNotFoundError: there is no such file.
         ValueError: the file is no checkpoint, lacks a part, or holds another architecture; the
             message names the file and the first weights that differ.
+
+    Example:
+        See `save_checkpoint`; another architecture is refused before anything is loaded:
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "net.pt"
+        ...     save_checkpoint(path, {"net": nn.Linear(2, 2)}, step=5, config={})
+        ...     load_checkpoint(path, {"net": nn.Linear(3, 2)})
+        Traceback (most recent call last):
+        ValueError: ...net.pt: net has another architecture (1 differences, first: ...
     """
     content = read(path)
     missing = [name for name in parts if name not in content["parts"]]
@@ -156,6 +184,14 @@ def load_shared(path: Path, parts: Mapping[str, Stateful]) -> list[str]:
         FileNotFoundError: there is no such file.
         ValueError: the file is no checkpoint, has none of the parts, or holds another
             architecture.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "first.pt"
+        ...     save_checkpoint(path, {"G": nn.Linear(2, 2)}, step=5, config={})
+        ...     load_shared(path, {"G": nn.Linear(2, 2), "D": nn.Linear(1, 1)})
+        ['G']
     """
     there = read(path)["parts"]
     shared = {name: part for name, part in parts.items() if name in there}

@@ -63,6 +63,13 @@ def cli(
         commands: name to function, in the order of the help text.
         default: configuration file of the default command.
         args: words of the command line; those of the process if None.
+
+    Example:
+        >>> def greet(name: str) -> None:
+        ...     print(f"hello {name}")
+        >>> words = ["greet", "--name", "Ada"]
+        >>> cli({"train": print, "greet": greet}, default=Path("x.yaml"), args=words)
+        hello Ada
     """
     jsonargparse = optional("jsonargparse", extra="tasks")
     words = list(sys.argv[1:] if args is None else args)

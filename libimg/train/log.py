@@ -31,7 +31,19 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON in one piece: a reader sees the old file or the whole new one."""
+    """Write JSON in one piece: a reader sees the old file or the whole new one.
+
+    Args:
+        path: file to write; its folder is made.
+        content: nested plain values; NaN and infinities become text, tuples lists, paths text.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_json(Path(folder) / "metrics.json", {"psnr": math.inf})
+        ...     json.loads((Path(folder) / "metrics.json").read_text())
+        {'psnr': 'inf'}
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(plain(content), indent=2) + "\n")
 
@@ -43,6 +55,15 @@ class Log:
         folder: folder of the run.
         step: finished steps of a resumed run: later lines, written by a run that was killed
             before its next checkpoint, are removed so that no step is logged twice.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     log = Log(Path(folder))
+        ...     log.write(10, {"loss": 0.5, "phase": "G"})
+        ...     log.close()
+        ...     print(log.path.read_text().strip())
+        {"step": 10, "loss": 0.5, "phase": "G"}
     """
 
     def __init__(self, folder: Path, *, step: int = 0) -> None:

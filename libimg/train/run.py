@@ -34,6 +34,10 @@ class RunConfig:
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         clip: largest norm of an optimiser's gradient; 0 switches clipping off.
         progress: show the progress bar.
+
+    Example:
+        >>> RunConfig(name="first", devices=2).precision
+        '32-true'
     """
 
     name: str = "default"
@@ -61,6 +65,22 @@ class Run:
         config: see `RunConfig`.
         settings: the whole resolved configuration of the task, kept in every checkpoint. A folder
             that holds a run with other settings is refused.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     config = RunConfig(folder=folder, accelerator="cpu", progress=False)
+        ...     run = Run(config, settings={"rate": 0.5})
+        ...     net = run.module("net", nn.Linear(1, 1))
+        ...     sgd = run.optimizer("net", torch.optim.SGD(net.parameters(), lr=0.5))
+        ...     start = run.resume()
+        ...     for step in run.steps(3):
+        ...         x = torch.rand(4, 1, generator=run.generator(step))
+        ...         numbers = run.update(sgd, (net(x) - x).square().mean())
+        ...     run.save("last.pt", step=3)
+        ...     run.close()
+        >>> start, run.step
+        (0, 3)
     """
 
     def __init__(self, config: RunConfig, *, settings: Mapping[str, Any]) -> None:

@@ -15,6 +15,10 @@ class Ramp:
         start: value at the beginning of the run.
         end: value from ``epochs`` on.
         epochs: length of the ramp, counted from the first epoch of the run.
+
+    Example:
+        >>> value_at(Ramp(start=0, end=1, epochs=4), 1)
+        0.25
     """
 
     start: float
@@ -33,6 +37,14 @@ class Phase:
         frozen: networks that take part in eval mode and do not change. A network in neither
             list does not take part at all.
         weights: weight of each loss term, a number or a `Ramp`.
+
+    Raises:
+        ValueError: a network is in both lists, or ``epochs`` is negative.
+
+    Example:
+        >>> phase = Phase(name="gan", epochs=10, train=("G", "D"), frozen=("R",))
+        >>> sorted(phase.networks)
+        ['D', 'G', 'R']
     """
 
     name: str

@@ -49,11 +49,13 @@ class RegistrationConfig:
         enabled: the switch.
         attention: one self-attention layer at the bottleneck.
         velocity_steps: squarings of a stationary velocity field; 0 predicts the flow itself.
+        half_resolution: predict at half the resolution: smoother, and cheaper in 3-D.
     """
 
     enabled: bool = True
     attention: bool = False
     velocity_steps: int = 0
+    half_resolution: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +161,10 @@ def build_networks(
             spatial_dims, inputs=g2.inputs, head=g2.head, width=g2.width, blocks=g2.blocks
         ),
         "R": lambda: nets.RegistrationUNet(
-            spatial_dims, attention=r.attention, velocity_steps=r.velocity_steps
+            spatial_dims,
+            attention=r.attention,
+            velocity_steps=r.velocity_steps,
+            half_resolution=r.half_resolution,
         ),
         "D": lambda: gan.MultiScaleDiscriminator(
             spatial_dims,
