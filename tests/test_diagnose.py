@@ -224,7 +224,9 @@ def test_a_table_gives_a_function_back_at_its_bins(bins: int) -> None:
     window = ValueRange(-1000, 600, "HU")
     centres = torch.linspace(window.lo, window.hi, bins)
     values = 200 * (centres / 50).sin()
-    table = diagnose.fit_lookup_table([(centres, values, values < 1e9)], value_range=window, bins=bins)
+    table = diagnose.fit_lookup_table(
+        [(centres, values, values < 1e9)], value_range=window, bins=bins
+    )
     assert (table(centres) - values).abs().max() < 1e-3
 
 

@@ -78,10 +78,11 @@ def test_each_window_of_a_row_has_its_bar(tmp_path: Path) -> None:
     red = Tile(torch.zeros(10, 10), UNIT, colours="autumn")
     blue, blue_signed = (Tile(torch.ones(10, 10), w, colours="winter") for w in (UNIT, SIGNED))
     widths = []
-    for row in ([red, blue, blue], [red, blue, blue_signed]):
+    for row in ([red, red, red], [red, blue, blue], [red, blue, blue_signed]):
         path = panel(tmp_path / "p.png", [row], columns=["a", "b", "c"], labels=["d"])
-        widths.append(red_part(matplotlib.image.imread(path)[..., :3])[1])
-    assert widths[1] < widths[0] - 5
+        picture = matplotlib.image.imread(path)[..., :3]
+        widths.append(red_part(picture)[1] / row.count(red))
+    assert widths[0] - 5 > widths[1] > widths[2] + 5
 
 
 def test_the_folder_is_made_and_graphs_are_left_out(tmp_path: Path) -> None:

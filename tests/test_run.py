@@ -31,7 +31,9 @@ class Killed(BaseException):
 def train(folder: Path, *, die_at: int = -1) -> dict[str, str]:
     """Train two small networks for 8 steps, saved every 3, with everything that holds a state."""
     run = start(folder, seed=5)
-    maker = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Conv2d(4, 1, 1))
+    maker = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Conv2d(4, 1, 1)
+    )
     judge = nn.Sequential(spectral_norm(nn.Conv2d(1, 4, 3)), nn.ReLU(), nn.Conv2d(4, 1, 1))
     average = Ema(maker, decay=0.5)
     for name, network in (("G", maker), ("D", judge), ("average", average)):
@@ -159,7 +161,9 @@ def test_measures_against_hand_computation(tmp_path: Path, clip: float) -> None:
     total = flat(gradients).norm()
     share = min(1.0, clip / float(total)) if clip else 1.0
     measured = run.update(opt, loss, measure=True)
-    assert set(measured) == {f"{m}/{n}" for m in ("gradient_norm", "update_to_weight") for n in nets}
+    assert set(measured) == {
+        f"{m}/{n}" for m in ("gradient_norm", "update_to_weight") for n in nets
+    }
     for name, gradient in by_name.items():
         torch.testing.assert_close(
             flat(nets[name].parameters()), before[name] - 0.1 * share * gradient
