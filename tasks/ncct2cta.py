@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from libimg import data, diagnose, io, losses, phantoms, translation
 from libimg.ranges import SIGNED
@@ -153,7 +153,7 @@ def train(cfg: Config) -> None:
             run.save("last.pt", step=step + 1)
     run.close()
     if run.main:
-        evaluate(str(run.folder))
+        report(run.folder, cases)
 
 
 def restore(checkpoint: Path) -> tuple[Config, dict[str, nn.Module]]:
@@ -166,7 +166,6 @@ def restore(checkpoint: Path) -> tuple[Config, dict[str, nn.Module]]:
     return cfg, {name: net.eval() for name, net in (networks | averages).items()}
 
 
-@torch.no_grad()
 def evaluate(run: str, *, checkpoint: str = "best", tta: Augmentation = "none") -> None:
     """Score a finished run on its held-out cases, beside the baselines; write the picture.
 
@@ -175,9 +174,20 @@ def evaluate(run: str, *, checkpoint: str = "best", tta: Augmentation = "none") 
         checkpoint: ``best`` of the last phase, or ``last``.
         tta: average over a flipped input, rotated inputs, both or neither.
     """
-    folder = Path(run)
+    cfg, _ = restore(Path(run) / f"{checkpoint}.pt")
+    report(Path(run), translation.ct_pairs(cfg.data), checkpoint=checkpoint, tta=tta)
+
+
+@torch.no_grad()
+def report(
+    folder: Path,
+    cases: dict[str, dict[str, Tensor]],
+    *,
+    checkpoint: str = "best",
+    tta: Augmentation = "none",
+) -> None:
+    """Write ``metrics.json`` and ``panel.png`` of a run, and print the table."""
     cfg, networks = restore(folder / f"{checkpoint}.pt")
-    cases = translation.ct_pairs(cfg.data)
     learn, watch = translation.hold_out(cases, count=cfg.data.val_cases)
     table = diagnose.fit_lookup_table(
         [(case["ncct"], case["cta"], case["is/body"]) for case in learn.values()],
@@ -210,7 +220,14 @@ def evaluate(run: str, *, checkpoint: str = "best", tta: Augmentation = "none") 
     pictures = {"look-up table": table(case["ncct"]), "fake CTA": fakes[name]}
     translation.ct_panel(folder / "panel.png", name, case, pictures)
     means = {m: {c: row["mean"][c]["mean"] for c in COLUMNS} for m, row in result["rows"].items()}
+    final = list(means)[-1]
+    means |= {f"{final} on {n}": scores for n, scores in result["rows"][final]["cases"].items()}
     print(diagnose.markdown_table(means, columns=COLUMNS))
+    for column in COLUMNS:
+        low, high = result["rows"][final]["mean"][column]["interval"]
+        print(
+            f"{final} {column}: {means[final][column]:.4g}, 95 % interval {low:.4g} to {high:.4g}"
+        )
     for name, numbers in result.get("registration", {}).items():
         print(f"R on {name}: " + ", ".join(f"{k} {v:.3g}" for k, v in numbers.items()))
     kind = "held-out" if result["held_out"] else "TRAINING"
