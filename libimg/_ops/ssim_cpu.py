@@ -3,10 +3,7 @@
 Every volume is a stack of planes; an image is a volume of depth one, not filtered along depth.
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from libimg._ops import loops
 from libimg._ops import ssim_kernels as kernels
 
 __all__ = ["backward", "forward"]
@@ -122,12 +120,4 @@ def _share(rows: int, width: int, kernel: Any, *args: Any) -> None:
                 return
             kernel(*args, start, stop)
 
-    helpers = [_pool(os.getpid(), workers - 1).submit(work) for _ in range(workers - 1)]
-    work()
-    for helper in helpers:
-        helper.result()
-
-
-@lru_cache(maxsize=4)
-def _pool(process: int, workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, thread_name_prefix="ssim")
+    loops.run([work] * workers)

@@ -8,28 +8,17 @@ map mix with the next one and are left out; going back, zeros stand there and no
 together with ``c1 = 1`` to leave the luminance term out. Each kernel does the rows start..stop.
 """
 
-from collections.abc import Callable
-from inspect import unwrap
 from typing import Any
 
-import numba  # noqa: TID253
 import numpy as np
+
+from libimg._ops.loops import jit
 
 __all__ = ["depth_back", "depth_forward", "plane_back", "plane_forward"]
 
 Rows = Any  # float32 array
 Terms = Any  # tuple of float32
 HALF, ONE, TWO = np.float32(0.5), np.float32(1), np.float32(2)
-
-
-def jit(function: Callable[..., None]) -> Any:
-    """Compile ``function`` without run-time type checks; keep the result on disk if possible."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    options["fastmath"] = {"contract", "nsz"}
-    try:
-        return numba.njit(cache=True, **options)(unwrap(function))
-    except RuntimeError:  # no folder to write to
-        return numba.njit(**options)(unwrap(function))
 
 
 @jit  # pragma: no cover
