@@ -50,6 +50,7 @@ class Config:
         networks: G, R, D and G2 with their switches.
         phases: which networks train when, with which weights.
         epoch_steps: steps between two validations.
+        best: score that decides which checkpoint is best.pt; lower is better.
         rates: learning rates.
         ema: decay of the average of G and G2 that is evaluated; 0 evaluates the last weights.
         scales: pyramid of the L1 and SSIM losses, such as [1, 2, 4].
@@ -63,6 +64,7 @@ class Config:
     networks: translation.NetworksConfig = field(default_factory=translation.NetworksConfig)
     phases: tuple[Phase, ...] = ()
     epoch_steps: int = 50
+    best: Literal["body/mae", "lung/mae", "vessel/mae"] = "body/mae"
     rates: translation.Rates = field(default_factory=translation.Rates)
     ema: float = 0.0
     scales: tuple[int, ...] = (1,)
@@ -147,7 +149,7 @@ def train(cfg: Config) -> None:
             means = translation.validate(final, watch, config=cfg.data)
             shown = {f"weight/{name}": value for name, value in weights.items()}
             run.log(step + 1, {**numbers, **shown, **means})
-            if best.beats(means["body/mae"], phase.name):
+            if best.beats(means[cfg.best], phase.name):
                 run.save("best.pt", step=step + 1)
         if last:
             run.save("last.pt", step=step + 1)

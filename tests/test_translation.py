@@ -239,13 +239,24 @@ def test_registration_report_of_the_true_flow(dims: str) -> None:
 
 
 def test_hold_out() -> None:
-    cases = {name: {"x": torch.zeros(1)} for name in ("b", "a", "c")}
+    cases = {name: {"x": torch.zeros(1)} for name in ("a", "b", "c")}
     learn, watch = translation.hold_out(cases, count=1)
     assert (list(learn), list(watch)) == (["a", "b"], ["c"])
     learn, watch = translation.hold_out(cases, count=0)
     assert list(learn) == list(watch) == ["a", "b", "c"]
     with pytest.raises(ValueError, match="val_cases=3"):
         translation.hold_out(cases, count=3)
+
+
+def test_other_chests_to_train_on_and_the_same_held_out() -> None:
+    small = {"shape": (8, 24, 24), "train_cases": 2, "val_cases": 1}
+    first = translation.ct_pairs(translation.CtConfig(**small))  # type: ignore[arg-type]
+    other = translation.ct_pairs(translation.CtConfig(first_case=10, **small))  # type: ignore[arg-type]
+    assert list(first) == ["chest000", "chest001", "chest002"]
+    assert list(other) == ["chest010", "chest011", "chest002"]
+    assert torch.equal(first["chest002"]["ncct"], other["chest002"]["ncct"])
+    with pytest.raises(ValueError, match="held-out chests"):
+        translation.ct_pairs(translation.CtConfig(first_case=1, **small))  # type: ignore[arg-type]
 
 
 def test_built_in_pairs_are_scored_against_an_aligned_truth() -> None:

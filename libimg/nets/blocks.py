@@ -17,11 +17,20 @@ def conv(
     *,
     kernel: int = 3,
     stride: int = 1,
+    dilation: int = 1,
     bias: bool = True,
 ) -> nn.Module:
     """Build a convolution with an odd kernel that keeps the size (at stride 1)."""
     kind = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
-    return kind(inside, outside, kernel, stride=stride, padding=kernel // 2, bias=bias)
+    return kind(
+        inside,
+        outside,
+        kernel,
+        stride=stride,
+        padding=dilation * (kernel // 2),
+        dilation=dilation,
+        bias=bias,
+    )
 
 
 def normalisation(norm: Norm, channels: int) -> nn.Module:
@@ -66,11 +75,10 @@ class DoubleConv(nn.Sequential):
 class ResidualBlock(nn.Module):
     """``h + conv(SiLU(conv(SiLU(h))))``, without norm, so that values pass unchanged."""
 
-    def __init__(self, spatial_dims: int, width: int) -> None:
+    def __init__(self, spatial_dims: int, width: int, *, dilation: int = 1) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.SiLU(), conv(spatial_dims, width, width), nn.SiLU(), conv(spatial_dims, width, width)
-        )
+        layers = [conv(spatial_dims, width, width, dilation=dilation) for _ in range(2)]
+        self.body = nn.Sequential(nn.SiLU(), layers[0], nn.SiLU(), layers[1])
 
     def forward(self, h: Tensor) -> Tensor:
         """Add the body's output to its input."""

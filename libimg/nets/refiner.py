@@ -73,6 +73,8 @@ class Refiner(nn.Module):
         head: ``"residual"``: ``base + Δ``; ``"affine"``: ``(1 + a)·base + b``.
         width: channels of each layer.
         blocks: residual blocks of two 3×3 convolutions.
+        dilated: the dilation doubles from block to block, so that the default sees 33 voxels
+            instead of 17 with the same parameters.
 
     Raises:
         ValueError: an option is unknown, repeated or out of range.
@@ -93,6 +95,7 @@ class Refiner(nn.Module):
         head: Literal["residual", "affine"] = "residual",
         width: int = 16,
         blocks: int = 3,
+        dilated: bool = True,
     ) -> None:
         super().__init__()
         one_of("spatial_dims", spatial_dims, (2, 3))
@@ -113,7 +116,10 @@ class Refiner(nn.Module):
             nn.init.zeros_(parameter)
         self.net = nn.Sequential(
             conv(spatial_dims, len(self.inputs), width),
-            *(ResidualBlock(spatial_dims, width) for _ in range(blocks)),
+            *(
+                ResidualBlock(spatial_dims, width, dilation=2**i if dilated else 1)
+                for i in range(blocks)
+            ),
             nn.SiLU(),
             last,
         )

@@ -30,6 +30,8 @@ class CtConfig:
         vessel: folder of vessel masks on the CTA; empty for none.
         val_cases: cases held out of training, the last by name; 0 validates on all, and says so.
         train_cases: chests to train on when no folder is given.
+        first_case: number of the first of them; the chests held out stay the same. A refiner
+            should train on chests that its generator has not seen.
         shape: their size in voxels.
         motion: their largest breathing motion in voxels, by axis.
         phantom_seed: which chests are made.
@@ -46,6 +48,7 @@ class CtConfig:
     vessel: str = ""
     val_cases: int = 2
     train_cases: int = 8
+    first_case: int = 0
     shape: tuple[int, int, int] = (48, 128, 128)
     motion: tuple[float, float, float] = (0.0, 2.0, 1.0)
     phantom_seed: int = 0
@@ -67,15 +70,20 @@ class CtConfig:
 
 
 def ct_pairs(config: CtConfig) -> dict[str, dict[str, Tensor]]:
-    """Load or make all cases, sorted by name; see `ct_case` for what one holds.
+    """Load or make all cases, files by name; see `ct_case` for what one holds.
 
     Raises:
         FileNotFoundError: a folder or a partner is missing.
         ValueError: a file is unusable; the message names it.
     """
     if not config.ncct:
-        total = config.train_cases + config.val_cases
-        return {f"chest{i:03d}": _phantom(config, i) for i in range(total)}
+        first, count = config.first_case, config.train_cases
+        numbers = [*range(first, first + count), *range(count, count + config.val_cases)]
+        if len(set(numbers)) < len(numbers):
+            msg = f"first_case={first} trains on held-out chests; take 0 or at least "
+            msg += f"{count + config.val_cases}"
+            raise ValueError(msg)
+        return {f"chest{i:03d}": _phantom(config, i) for i in numbers}
     pairs = data.pair_files(Path(config.ncct), Path(config.cta), names=("ncct", "cta"))
     return {io.case_name(ncct): _files(config, ncct, cta) for ncct, cta in pairs}
 
@@ -83,16 +91,16 @@ def ct_pairs(config: CtConfig) -> dict[str, dict[str, Tensor]]:
 def hold_out(
     cases: Mapping[str, dict[str, Tensor]], *, count: int
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]]]:
-    """Split into training and validation cases, the last ``count`` by name for validation.
+    """Split into training and validation cases, the last ``count`` for validation.
 
     Args:
-        cases: by name.
+        cases: by name, in order.
         count: how many to hold out; 0 validates on the training cases.
 
     Raises:
         ValueError: nothing would be left to train.
     """
-    names = sorted(cases)
+    names = list(cases)
     if count >= len(names):
         msg = f"val_cases={count} leaves none of {len(names)} cases to train: {names}"
         raise ValueError(msg)

@@ -93,6 +93,7 @@ class RefinerConfig:
         head: an added residual, or a gain and a residual.
         width: features of each layer.
         blocks: residual blocks.
+        dilated: the dilation doubles from block to block.
     """
 
     enabled: bool = False
@@ -100,6 +101,7 @@ class RefinerConfig:
     head: Literal["residual", "affine"] = "residual"
     width: int = 16
     blocks: int = 3
+    dilated: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +160,12 @@ def build_networks(
             base_channel=channels // 2,
         ),
         "G2": lambda: nets.Refiner(
-            spatial_dims, inputs=g2.inputs, head=g2.head, width=g2.width, blocks=g2.blocks
+            spatial_dims,
+            inputs=g2.inputs,
+            head=g2.head,
+            width=g2.width,
+            blocks=g2.blocks,
+            dilated=g2.dilated,
         ),
         "R": lambda: nets.RegistrationUNet(
             spatial_dims,
