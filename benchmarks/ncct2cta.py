@@ -83,9 +83,9 @@ def refiner(folder: Path) -> dict[str, dict[str, Any]]:
     rows["G itself trained on"] = means(run(more, "g-more", folder), "G")
     everything = ["x", "y", "product_nonneg"]
     variants: dict[str, tuple[dict[str, Any], int]] = {
+        "x, y, p non-negative": ({"inputs": everything}, 100),
         "p (the brief's)": ({"inputs": ["product"]}, 100),
         "x, y": ({"inputs": ["x", "y"]}, 100),
-        "x, y, p non-negative": ({"inputs": everything}, 100),
         "x, y, p non-negative, gated": ({"inputs": everything, "head": "affine"}, 100),
         "x, y, p non-negative, G's own chests": ({"inputs": everything}, 0),
     }
