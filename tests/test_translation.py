@@ -249,7 +249,7 @@ def test_hold_out() -> None:
 
 
 def test_other_chests_to_train_on_and_the_same_held_out() -> None:
-    small = {"shape": (8, 24, 24), "train_cases": 2, "val_cases": 1}
+    small = {"shape": (8, 24, 24), "train_cases": 2, "val_cases": 1, "motion": (0.0, 0.5, 0.5)}
     first = translation.ct_pairs(translation.CtConfig(**small))  # type: ignore[arg-type]
     other = translation.ct_pairs(translation.CtConfig(first_case=10, **small))  # type: ignore[arg-type]
     assert list(first) == ["chest000", "chest001", "chest002"]
