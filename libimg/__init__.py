@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from libimg import data as data
     from libimg import diagnose as diagnose
+    from libimg import events as events
     from libimg import figures as figures
     from libimg import gan as gan
     from libimg import inference as inference
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "data",
     "diagnose",
+    "events",
     "figures",
     "gan",
     "inference",
