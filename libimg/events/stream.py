@@ -77,6 +77,11 @@ class Events:
             columns = (getattr(self, name)[which] for name in COLUMNS)
         return trusted(*columns, sensor=self.sensor)
 
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """Times of the first and last event, None without events."""
+        return (int(self.t_us.min()), int(self.t_us.max())) if len(self) else None
+
     def between(self, start_us: int, stop_us: int) -> "Events":
         """Return the events of ``[start_us, stop_us)`` by a search on the sorted times."""
         ends = torch.tensor([start_us, stop_us], device=self.t_us.device)
@@ -100,7 +105,7 @@ class Events:
         x, y = self.x.to(torch.int32) - left, self.y.to(torch.int32) - top
         kept = (x >= 0) & (x < sensor[1]) & (y >= 0) & (y < sensor[0])
         x, y = (value[kept].to(torch.uint16) for value in (x, y))
-        return trusted(self.t_us[kept], x, y, self.p[kept], sensor=tuple(sensor))
+        return trusted(self.t_us[kept], x, y, self.p[kept], sensor=(sensor[0], sensor[1]))
 
     def to(self, device: torch.device | str) -> "Events":
         """Return the events on a device."""
@@ -162,6 +167,8 @@ def polarity(values: Int[Tensor, " n"]) -> Int8[Tensor, " n"]:
         shown = sorted(set(values[:1000].tolist()) | {low, high})
         msg = f"p must be boolean, 0/1 or -1/+1, got values such as {shown[:6]}"
         raise ValueError(msg)
+    if low == -1 and values.dtype == torch.int8:
+        return values
     return (values > 0).to(torch.int8) * 2 - 1
 
 
@@ -170,7 +177,8 @@ def _column(name: str, values: Any) -> Tensor:
     if not isinstance(values, Tensor):
         array = np.asarray(values)
         array = array.astype(np.int64) if array.size == 0 else array
-        values = torch.from_numpy(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="))))
+        array = array.astype(array.dtype.newbyteorder("="))
+        return _column(name, torch.from_numpy(np.ascontiguousarray(array)))
     kind = COLUMNS[name]
     if values.is_floating_point() or values.is_complex():
         msg = f"{name} must hold integers, got {values.dtype}"
