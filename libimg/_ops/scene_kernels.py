@@ -24,12 +24,17 @@ def paint(bodies: Array, texture: Array, times: Array, frames: Array) -> None:  
     """
     count, height, width = frames.shape
     mask = len(texture) - 1
+    sides = np.empty((8, 3))
     for f in range(count):
         second = times[f] * 1e-6
         for b in range(len(bodies)):
-            sides, radius, stretch, y0, x0, vy, vx = bodies[b, :7]
+            radius, stretch, y0, x0, vy, vx = bodies[b, 1:7]
             angle, spin, level, contrast, grain, v0, u0 = bodies[b, 7:]
-            corners = int(sides)
+            corners = int(bodies[b, 0])
+            for k in range(corners):
+                sides[k, 0] = np.cos(2 * np.pi * k / corners)
+                sides[k, 1] = np.sin(2 * np.pi * k / corners)
+                sides[k, 2] = radius if k % 2 else radius * stretch
             y, x = y0 + vy * second, x0 + vx * second
             top, bottom, left, right = 0, height, 0, width
             if corners >= 0:  # what leaves the picture comes back on the other side
@@ -48,10 +53,8 @@ def paint(bodies: Array, texture: Array, times: Array, frames: Array) -> None:  
                     if corners >= 0:
                         edge = np.sqrt(p * p + q * q) - radius
                         for k in range(corners):
-                            way = 2 * np.pi * k / corners
-                            far = radius * stretch if k % 2 == 0 else radius
-                            side = np.cos(way) * p + np.sin(way) * q - far
-                            edge = side if k == 0 else max(edge, side)
+                            beyond = sides[k, 0] * p + sides[k, 1] * q - sides[k, 2]
+                            edge = beyond if k == 0 else max(edge, beyond)
                         share = min(max(0.5 - edge, 0.0), 1.0)
                         if share == 0.0:
                             continue
@@ -63,7 +66,8 @@ def paint(bodies: Array, texture: Array, times: Array, frames: Array) -> None:  
                     near = texture[iv, iu] * (1 - au) + texture[iv, ju] * au
                     next_ = texture[jv, iu] * (1 - au) + texture[jv, ju] * au
                     light = level + contrast * (near * (1 - av) + next_ * av)
-                    frames[f, i, j] += share * (light - frames[f, i, j])
+                    below = frames[f, i, j]
+                    frames[f, i, j] = light if share == 1 else below + share * (light - below)
 
 
 @jit
@@ -71,7 +75,6 @@ def cross(
     frames: Array,
     times: Array,
     pixel: Array,
-    pixels: int,
     on: Array,
     off: Array,
     refractory: int,
@@ -81,41 +84,43 @@ def cross(
 ) -> Array:  # pragma: no cover
     """Find the threshold crossings of log light ``frames (n, k)`` that is linear between frames.
 
-    ``level`` and ``free`` are the state of the pixels: the level of the last event, and the time
-    at which a pixel that is blind wakes up again (-1: it is awake).
+    Column ``k`` is pixel ``pixel[k]`` of the sensor. ``level`` and ``free`` are the state of the
+    sensor: log light at the last event, and when a blind pixel wakes up (-1: it is awake).
     """
     codes, n = np.empty(4096, np.int64), 0
     for f in range(len(frames) - 1):
         start, stop = times[f], times[f + 1]
-        for k in range(frames.shape[1]):
-            first, last = np.float64(frames[f, k]), np.float64(frames[f + 1, k])
-            if free[k] >= stop:
+        for k in range(len(pixel)):
+            at = pixel[k]
+            last, above, below = np.float64(frames[f + 1, k]), on[at], off[at]
+            if free[at] < 0 and level[at] - below < last < level[at] + above:
                 continue
+            if free[at] >= stop:
+                continue
+            first = np.float64(frames[f, k])
             slope = (last - first) / (stop - start)
             begin = np.float64(start)
-            if free[k] >= 0:
-                begin = max(begin, np.float64(free[k]))
-                level[k] = first + slope * (begin - start)
-                free[k] = -1
-            rising = slope > 0
-            gap = np.float64(on[k]) if rising else -np.float64(off[k])
+            if free[at] >= 0:
+                begin = max(begin, np.float64(free[at]))
+                level[at] = first + slope * (begin - start)
+                free[at] = -1
             while slope != 0:
-                aim = level[k] + gap
-                if (rising and aim > last) or (not rising and aim < last):
+                aim = level[at] + above if slope > 0 else level[at] - below
+                if (slope > 0 and aim > last) or (slope < 0 and aim < last):
                     break
                 t = int(max(start + (aim - first) / slope, begin))
                 if n == len(codes):
                     codes = np.concatenate((codes, np.empty(n, np.int64)))
-                codes[n] = ((t * pixels + pixel[k]) * 2 + rising) * 8 + label
+                codes[n] = ((t * len(level) + at) * 2 + (slope > 0)) * 8 + label
                 n += 1
-                level[k] = aim
+                level[at] = aim
                 if refractory > 0:
-                    free[k] = t + refractory
-                    if free[k] >= stop:
+                    free[at] = t + refractory
+                    if free[at] >= stop:
                         break
-                    begin = np.float64(free[k])
-                    level[k] = first + slope * (begin - start)
-                    free[k] = -1
+                    begin = np.float64(free[at])
+                    level[at] = first + slope * (begin - start)
+                    free[at] = -1
     return codes[:n].copy()
 
 

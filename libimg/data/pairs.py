@@ -1,5 +1,6 @@
 """Pairs of files, and whether they lie on the same grid."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,24 +29,31 @@ class OnGrid(Protocol):
 
 
 def pair_files(
-    first: Path, second: Path, *, names: tuple[str, str] = ("first", "second")
+    first: Path,
+    second: Path,
+    *,
+    names: tuple[str, str] = ("first", "second"),
+    suffixes: Sequence[str] = SUFFIXES,
 ) -> list[tuple[Path, Path]]:
-    """Pair the NIfTI files of two folders by name.
+    """Pair the files of two folders by name.
 
     Args:
         first: folder, or a single file.
         second: the same.
         names: what the two are called in messages.
+        suffixes: endings of the files that count, NIfTI by default; files that differ in nothing
+            else are partners.
 
     Returns:
-        Pairs sorted by case name; ``.nii`` and ``.nii.gz`` of one name are partners.
+        Pairs sorted by case name.
 
     Raises:
         FileNotFoundError: a folder is missing or empty, or a file has no partner; all files
             without one are listed.
         ValueError: a folder holds a case twice.
     """
-    found = [_cases(Path(path), name) for path, name in zip((first, second), names, strict=True)]
+    folders = zip((first, second), names, strict=True)
+    found = [_cases(Path(path), name, suffixes) for path, name in folders]
     if Path(first).is_file() and Path(second).is_file():
         return [(Path(first), Path(second))]
     alone = [
@@ -59,7 +67,7 @@ def pair_files(
     return [(found[0][case], found[1][case]) for case in sorted(found[0])]
 
 
-def _cases(path: Path, name: str) -> dict[str, Path]:
+def _cases(path: Path, name: str, suffixes: Sequence[str]) -> dict[str, Path]:
     """Files of a folder by case name."""
     if not path.exists():
         msg = f"{path}: no such {name} folder"
@@ -67,7 +75,7 @@ def _cases(path: Path, name: str) -> dict[str, Path]:
     files = [path] if path.is_file() else sorted(path.iterdir())
     cases: dict[str, Path] = {}
     for file in files:
-        suffix = next((s for s in SUFFIXES if file.name.endswith(s)), None)
+        suffix = next((s for s in suffixes if file.name.endswith(s)), None)
         if suffix is None:
             continue
         case = file.name[: -len(suffix)]
@@ -76,7 +84,8 @@ def _cases(path: Path, name: str) -> dict[str, Path]:
             raise ValueError(msg)
         cases[case] = file
     if not cases:
-        msg = f"{path}: expected NIfTI files in the {name} folder, found none"
+        endings = ", ".join(suffixes)
+        msg = f"{path}: expected files ending in {endings} in the {name} folder, found none"
         raise FileNotFoundError(msg)
     return cases
 

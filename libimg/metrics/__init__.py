@@ -1,5 +1,27 @@
 """Figures of merit: one value for each sample (and class), never averaged in silence."""
 
+from libimg.metrics.event_distance import event_chamfer as event_chamfer
+from libimg.metrics.event_distance import event_gaussian_distance as event_gaussian_distance
+from libimg.metrics.event_structure import EsrControls as EsrControls
+from libimg.metrics.event_structure import StructuralRatio as StructuralRatio
+from libimg.metrics.event_structure import esr_controls as esr_controls
+from libimg.metrics.event_structure import event_structural_ratio as event_structural_ratio
+from libimg.metrics.event_structure import (
+    mean_event_structural_ratio as mean_event_structural_ratio,
+)
+from libimg.metrics.event_voxels import event_f1 as event_f1
+from libimg.metrics.event_voxels import event_precision_recall as event_precision_recall
+from libimg.metrics.event_voxels import pooled_mse as pooled_mse
+from libimg.metrics.event_voxels import voxel_mse as voxel_mse
+from libimg.metrics.event_voxels import voxel_psnr as voxel_psnr
+from libimg.metrics.events import BestF1 as BestF1
+from libimg.metrics.events import EventRates as EventRates
+from libimg.metrics.events import best_f1 as best_f1
+from libimg.metrics.events import event_auc as event_auc
+from libimg.metrics.events import event_rates as event_rates
+from libimg.metrics.events import relative_plausibility as relative_plausibility
+from libimg.metrics.events import retention as retention
+from libimg.metrics.events import signal_to_noise as signal_to_noise
 from libimg.metrics.image import bias as bias
 from libimg.metrics.image import mae as mae
 from libimg.metrics.image import psnr as psnr
@@ -12,14 +34,34 @@ from libimg.metrics.structural import ms_ssim as ms_ssim
 from libimg.metrics.structural import ssim as ssim
 
 __all__ = [
+    "BestF1",
+    "EsrControls",
+    "EventRates",
+    "StructuralRatio",
     "auc",
+    "best_f1",
     "bias",
     "dice",
+    "esr_controls",
+    "event_auc",
+    "event_chamfer",
+    "event_f1",
+    "event_gaussian_distance",
+    "event_precision_recall",
+    "event_rates",
+    "event_structural_ratio",
     "iou",
     "laplacian_ratio",
     "mae",
+    "mean_event_structural_ratio",
     "ms_ssim",
+    "pooled_mse",
     "psnr",
+    "relative_plausibility",
+    "retention",
     "sharpness_ratio",
+    "signal_to_noise",
     "ssim",
+    "voxel_mse",
+    "voxel_psnr",
 ]

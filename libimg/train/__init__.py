@@ -1,5 +1,6 @@
 """Plumbing for training loops that stay visible: runs, checkpoints, phases, averages and logs."""
 
+from libimg.train.ahead import Ahead as Ahead
 from libimg.train.checkpoint import Best as Best
 from libimg.train.checkpoint import checkpoint_config as checkpoint_config
 from libimg.train.checkpoint import load_checkpoint as load_checkpoint
@@ -20,6 +21,7 @@ from libimg.train.schedule import phase_at as phase_at
 from libimg.train.schedule import value_at as value_at
 
 __all__ = [
+    "Ahead",
     "Best",
     "Ema",
     "Log",

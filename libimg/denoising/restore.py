@@ -1,0 +1,169 @@
+"""Restoring event files: window by window through voxels, in bounded memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from libimg import _check
+from libimg.events import (
+    EventFile,
+    Events,
+    EventWriter,
+    decode_voxels,
+    encode_voxels,
+    shared_clock,
+    transfer_labels,
+)
+
+__all__ = ["Codec", "restore_events", "restore_file", "toward_keeping"]
+
+Output = Literal["keep", "decode"]
+Model = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codec:
+    """How events become voxels and come back.
+
+    Args:
+        segment_us: length of one voxel grid.
+        bins: its time bins.
+        output: ``"keep"``: of the input's events those that the restored grid still counts, with
+            their own times; ``"decode"``: new events spread evenly over each bin.
+        threshold: a voxel's fraction of an event counts as one from here on; 0.5 rounds.
+
+    Example:
+        >>> Codec().segment_us
+        20000
+    """
+
+    segment_us: int = 20_000
+    bins: int = 8
+    output: Output = "keep"
+    threshold: float = 0.5
+
+
+def toward_keeping(voxels: Tensor, *, threshold: float) -> Tensor:
+    """Shift values away from zero so that rounding turns fractions from ``threshold`` on into 1.
+
+    Args:
+        voxels: signed grid of any shape.
+        threshold: in (0, 1); 0.5 leaves everything as it is.
+
+    Returns:
+        The same shape; fractions below the threshold are 0 after rounding.
+
+    Raises:
+        ValueError: ``threshold`` is not in (0, 1).
+
+    Example:
+        >>> toward_keeping(torch.tensor([-1.4, 0.2, 0.4]), threshold=0.3).round().tolist()
+        [-2.0, 0.0, 1.0]
+    """
+    if not 0 < threshold < 1:
+        msg = f"threshold must be in (0, 1), got {threshold}"
+        raise ValueError(msg)
+    moved = (voxels.abs() + (0.5 - threshold)).clamp(min=0)
+    return moved * voxels.sign()
+
+
+@torch.no_grad()
+def restore_events(events: Events, model: Model, *, start_us: int, codec: Codec) -> Events:
+    """Restore the events of one segment.
+
+    Args:
+        events: sorted, all in ``[start_us, start_us + codec.segment_us)``.
+        model: from ``(1, 1, bins, h, w)`` to the same; the identity shows what the codec costs.
+        start_us: start of the segment.
+        codec: how.
+
+    Returns:
+        The restored events, sorted, times absolute.
+
+    Raises:
+        ValueError: an event lies outside the segment, or the model's output has another shape or
+            is not finite.
+
+    Example:
+        >>> events = Events([5, 70], [1, 2], [0, 3], [1, -1], sensor=(4, 6))
+        >>> len(restore_events(events, lambda v: v, start_us=0, codec=Codec()))
+        2
+    """
+    _check.one_of("output", codec.output, ("keep", "decode"))
+    window: dict[str, Any] = {"start_us": start_us, "duration_us": codec.segment_us}
+    grid = encode_voxels(events, bins=codec.bins, outside="raise", **window)
+    restored = model(grid[None, None])
+    if restored.shape != (1, 1, *grid.shape):
+        msg = f"model must keep the shape {(1, 1, *grid.shape)}, got {tuple(restored.shape)}"
+        raise ValueError(msg)
+    if not bool(restored.isfinite().all()):
+        msg = f"model gave values that are not finite for the segment at {start_us} us"
+        raise ValueError(msg)
+    voxels = toward_keeping(restored[0, 0].float().to(grid.device), threshold=codec.threshold)
+    if codec.output == "decode":
+        return decode_voxels(voxels, **window)
+    return events[transfer_labels(events, voxels, **window)]
+
+
+def restore_file(
+    source: str | PathLike[str],
+    target: str | PathLike[str],
+    model: Model,
+    *,
+    codec: Codec,
+    sensor: tuple[int, int] | None = None,
+    device: torch.device | str = "cpu",
+    compression: str | None = None,
+) -> dict[str, int]:
+    """Restore a file of any length and layout, one segment in memory at a time.
+
+    Args:
+        source: HDF5 file of a known layout.
+        target: file to write; it appears when all is done.
+        model: see `restore_events`.
+        codec: how.
+        sensor: (height, width), where the file does not say it.
+        device: where the events are encoded, the model's.
+        compression: of the target: None, ``"gzip"`` or ``"lzf"``.
+
+    Returns:
+        Numbers of ``events``, ``kept`` and ``segments``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: what is wrong with the file, by name.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from libimg.events import write_events
+        >>> events = Events([5, 70], [1, 2], [0, 3], [1, -1], sensor=(4, 6))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     a, b = Path(folder) / "a.h5", Path(folder) / "b.h5"
+        ...     write_events(a, events)
+        ...     restore_file(a, b, lambda voxels: voxels, codec=Codec())
+        {'events': 2, 'kept': 2, 'segments': 1}
+    """
+    with EventFile(source, sensor=sensor) as file:
+        start = file.start_us
+        if file.span is not None and (start is None or start > file.span[0]):
+            start = file.span[0]
+        clock = shared_clock(file.span, duration_us=codec.segment_us, start_us=start or 0)
+        writer = EventWriter(target, sensor=file.sensor, start_us=start, compression=compression)
+        seen = 0
+        with writer:
+            parts = file.windows(
+                start_us=clock.start_us, duration_us=clock.duration_us, count=len(clock)
+            )
+            for begin, events in zip(clock, parts, strict=True):
+                seen += len(events)
+                restored = restore_events(events.to(device), model, start_us=begin, codec=codec)
+                writer.append(restored.to("cpu"))
+        if seen != len(file):
+            msg = f"{source}: {seen} of {len(file)} events were read; the times are not in order"
+            raise ValueError(msg)
+    return {"events": seen, "kept": writer.count, "segments": len(clock)}

@@ -1,0 +1,219 @@
+r"""Event denoising from HDF5 to HDF5: events → voxels → 3-D network → voxels → events.
+
+python tasks/events.py                                   the built-in scenes, two minutes on a CPU
+python tasks/events.py train --cfg tasks/configs/events/full.yaml \
+    --cfg.data.noisy background_with_flare_events --cfg.data.clean background_with_light_events
+python tasks/events.py test --run outputs/events/default
+python tasks/events.py inference --input_file noisy.h5 --output_file clean.h5
+python tasks/events.py baseline --input_file noisy.h5 --output_file codec.h5
+python tasks/events.py prepare --cfg tasks/configs/events/prepare.yaml
+python tasks/events.py real --folder RECORDINGS          real noise over real recordings
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from libimg import denoising, diagnose, events, losses, nets
+from libimg.denoising import Codec, EventData, VoxelPairs
+from libimg.train import (
+    Ahead,
+    Best,
+    Run,
+    RunConfig,
+    checkpoint_config,
+    cli,
+    cosine,
+    load_checkpoint,
+    load_config,
+    write_json,
+)
+
+DEFAULT = Path(__file__).resolve().parent / "configs" / "events" / "default.yaml"
+BEST = "outputs/events/default/best.pt"
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "mse": losses.mse,
+    "l1": losses.l1,
+    "charbonnier": losses.charbonnier,
+    "huber": losses.huber,
+}
+COLUMNS = ("mse", "psnr", "pmse2", "pmse4", "r_f1", "t_f1", "tp_f1", "chamfer", "gaussian")
+KEPT = ("auc", "snr", "precision", "recall", "retention", "mesr", "mesr_random", "mesr_oracle")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The network between the voxels.
+
+    Args:
+        name: ``residual_unet3d`` or ``umamba``.
+        channels: width of each level.
+    """
+
+    name: Literal["residual_unet3d", "umamba"] = "residual_unet3d"
+    channels: tuple[int, ...] = (32, 64, 128, 256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The whole task.
+
+    Args:
+        run: where and how it runs.
+        data: recordings and voxels.
+        network: between the voxels.
+        codec: how restored voxels become events.
+        loss: distance of restored from clean voxels.
+        where: ``all`` voxels, or only those ``active`` in the noisy or the clean grid, so that
+            empty ones do not hide the rest.
+        steps: of training.
+        check_every: steps between two validations.
+        rate: peak learning rate; a cosine leads to zero.
+        weight_decay: of AdamW.
+        workers: threads that prepare the next batches.
+        memory: keep all training grids in memory.
+    """
+
+    run: RunConfig = field(default_factory=lambda: RunConfig(folder="outputs/events"))
+    data: EventData = field(default_factory=EventData)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    codec: Codec = field(default_factory=Codec)
+    loss: Literal["mse", "l1", "charbonnier", "huber"] = "mse"
+    where: Literal["all", "active"] = "active"
+    steps: int = 300
+    check_every: int = 100
+    rate: float = 1e-3
+    weight_decay: float = 1e-5
+    workers: int = 2
+    memory: bool = True
+
+
+def build(cfg: NetworkConfig) -> nn.Module:
+    """Build the network; untrained, it is the identity."""
+    if cfg.name == "umamba":
+        return nets.UMamba(3, channels=cfg.channels)
+    return nets.ResidualUNet3D(channels=cfg.channels)
+
+
+def train(cfg: Config) -> None:
+    """Train, test the best network and write everything to the run's folder.
+
+    Args:
+        cfg: the configuration.
+    """
+    run = Run(cfg.run, settings=asdict(cfg))
+    learn, watch = denoising.event_pairs(cfg.data, run.folder.parent / "scenes", seed=cfg.run.seed)
+    pairs, held = VoxelPairs(learn, cfg.data), VoxelPairs(watch, cfg.data)
+    items: Any = [pairs[i] for i in range(len(pairs))] if cfg.memory else pairs
+    net = run.module("net", build(cfg.network))
+    adam = torch.optim.AdamW(net.parameters(), lr=cfg.rate, weight_decay=cfg.weight_decay)
+    optimizer, best = run.optimizer("net", adam), Best()
+    run.parts["best"] = best
+    run.resume()
+
+    def draw(step: int) -> dict[str, Tensor]:
+        generator = run.generator(step)
+        crop, batch = cfg.data.crop, cfg.data.batch
+        return denoising.draw_crops(items, crop=crop, batch=batch, generator=generator)
+
+    batches = Ahead(draw, workers=cfg.workers, total=cfg.steps)
+    for step in run.steps(cfg.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = cosine(step / cfg.steps) * cfg.rate
+        batch = run.share(batches(step))
+        with run.autocast():
+            restored = net(batch["raw"])
+        active = (batch["raw"] != 0) | (batch["label"] != 0)
+        mask = active.float() if cfg.where == "active" else None
+        loss = LOSSES[cfg.loss](restored.float(), batch["label"], mask=mask).mean()
+        last = (step + 1) % cfg.check_every == 0 or step + 1 == cfg.steps
+        numbers = run.update(optimizer, loss, measure=last)
+        if last and run.main:
+            scores = validate(net, held)
+            run.log(step + 1, {"loss": float(loss.detach()), **numbers, **scores})
+            if best.beats(scores["mse"]):
+                run.save("best.pt", step=step + 1)
+        if last:
+            run.save("last.pt", step=step + 1)
+    run.close()
+    if run.main:
+        report(run.folder)
+
+
+@torch.no_grad()
+def validate(net: nn.Module, held: VoxelPairs) -> dict[str, float]:
+    """Score rounded voxels of the held-out recordings."""
+    net.eval()
+    device = next(net.parameters()).device
+    rows = []
+    for index in range(len(held)):
+        item = held[index]
+        restored = net(item["raw"][None].to(device)).float().cpu().round()
+        rows.append(denoising.grid_scores(restored, item["label"][None]))
+    net.train()
+    return {
+        f"val/{name}" if name != "mse" else name: sum(r[name] for r in rows) / len(rows)
+        for name in rows[0]
+    }
+
+
+def restore(checkpoint: str | Path, *, device: str = "auto") -> tuple[Config, nn.Module]:
+    """Build the network of a checkpoint and fill it."""
+    cfg = load_config(Config, checkpoint_config(Path(checkpoint)))
+    net = build(cfg.network)
+    load_checkpoint(Path(checkpoint), {"net": net})
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return cfg, net.to(where).eval()
+
+
+def test(run: str, *, checkpoint: str = "best") -> None:
+    """Score a finished run on its held-out recordings, beside the classical filters.
+
+    Args:
+        run: folder of the run.
+        checkpoint: ``best`` or ``last``.
+    """
+    report(Path(run), checkpoint=checkpoint)
+
+
+def report(folder: Path, *, checkpoint: str = "best") -> None:
+    """Write ``metrics.json`` and ``panel.png`` of a run, and print the tables."""
+    cfg, net = restore(folder / f"{checkpoint}.pt")
+    _, watch = denoising.event_pairs(cfg.data, folder.parent / "scenes", seed=cfg.run.seed)
+    result = denoising.evaluate_pairs(watch, net, data=cfg.data, codec=cfg.codec)
+    write_json(folder / "metrics.json", result)
+    denoising.event_panel(folder / "panel.png", watch[0], net, data=cfg.data, codec=cfg.codec)
+    means = {row: {c: v["mean"] for c, v in found.items()} for row, found in result["rows"].items()}
+    print(diagnose.markdown_table(means, columns=COLUMNS), end="\n\n")
+    print(diagnose.markdown_table(means, columns=KEPT))
+    print(result["verdict"])
+    print(f"Means over {len(watch)} recordings, signal positive. Look at {folder}/panel.png first.")
+
+
+def inference(
+    input_file: str,
+    output_file: str,
+    *,
+    checkpoint: str = BEST,
+    output: Literal["keep", "decode", "run"] = "run",
+    sensor: tuple[int, int] | None = None,
+    device: str = "auto",
+) -> None:
+    """Denoise an event file of any layout and length.
+
+    Args:
+        input_file: HDF5 file.
+        output_file: HDF5 file to write.
+        checkpoint: what to denoise with.
+        output: keep events with their own times, decode new ones, or as the run was configured.
+        sensor: (height, width), where the file does not say it.
+        device: ``auto`` takes a GPU if there is one.
+    """
+    cfg, net = restore(checkpoint, device=device)
+    codec = cfg.codec if output == "run" else Codec(**{**asdict(cfg.codec), "output": output})
+    counts = denoising.restore_file(input_file, output_file, net, codec=codec, sensor=sensor)
+    print(f"{input_file} -> {output_file}: {counts['kept']} of {counts['events']} events")
