@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from libimg import denoising, diagnose, events, losses, nets
+from libimg import denoising, diagnose, losses, nets
 from libimg.denoising import Codec, EventData, VoxelPairs
 from libimg.train import (
     Ahead,
@@ -26,7 +26,6 @@ from libimg.train import (
     Run,
     RunConfig,
     checkpoint_config,
-    cli,
     cosine,
     load_checkpoint,
     load_config,
@@ -135,7 +134,7 @@ def train(cfg: Config) -> None:
         if last and run.main:
             scores = validate(net, held)
             run.log(step + 1, {"loss": float(loss.detach()), **numbers, **scores})
-            if best.beats(scores["mse"]):
+            if best.beats(scores["mse"], "train"):
                 run.save("best.pt", step=step + 1)
         if last:
             run.save("last.pt", step=step + 1)

@@ -19,7 +19,7 @@ from libimg.phantoms.camera import (
 from libimg.phantoms.flare import flicker, stray_light
 from libimg.phantoms.scenery import Scene, sample_scene
 
-__all__ = ["render_scene", "scene"]
+__all__ = ["EventLabel", "LabelledEvents", "Scene", "render_scene", "sample_scene", "scene"]
 
 STEP_US = 500
 """Time between two pictures of the scene."""
