@@ -6,12 +6,12 @@ python tasks/events.py train --cfg tasks/configs/events/full.yaml \
 python tasks/events.py test --run outputs/events/default
 python tasks/events.py inference --input_file noisy.h5 --output_file clean.h5
 python tasks/events.py baseline --input_file noisy.h5 --output_file codec.h5
-python tasks/events.py prepare --cfg tasks/configs/events/prepare.yaml
-python tasks/events.py real --folder RECORDINGS          real noise over real recordings
+python tasks/events.py prepare --cfg tasks/configs/events/full.yaml --output prepared
+python tasks/events.py real --cfg tasks/configs/events/real.yaml --recordings FOLDER --noise FILE
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from libimg.train import (
     Run,
     RunConfig,
     checkpoint_config,
+    cli,
     cosine,
     load_checkpoint,
     load_config,
@@ -93,8 +94,6 @@ class Config:
 
 def build(cfg: NetworkConfig) -> nn.Module:
     """Build the network; untrained, it is the identity."""
-    if cfg.name == "umamba":
-        return nets.UMamba(3, channels=cfg.channels)
     return nets.ResidualUNet3D(channels=cfg.channels)
 
 
@@ -104,6 +103,13 @@ def train(cfg: Config) -> None:
     Args:
         cfg: the configuration.
     """
+    run = fit(cfg)
+    if run.main:
+        report(run.folder)
+
+
+def fit(cfg: Config) -> Run:
+    """Train the network and keep the best and the last weights."""
     run = Run(cfg.run, settings=asdict(cfg))
     learn, watch = denoising.event_pairs(cfg.data, run.folder.parent / "scenes", seed=cfg.run.seed)
     pairs, held = VoxelPairs(learn, cfg.data), VoxelPairs(watch, cfg.data)
@@ -132,44 +138,39 @@ def train(cfg: Config) -> None:
         last = (step + 1) % cfg.check_every == 0 or step + 1 == cfg.steps
         numbers = run.update(optimizer, loss, measure=last)
         if last and run.main:
-            scores = validate(net, held)
+            scores = validate(run, net, held)
             run.log(step + 1, {"loss": float(loss.detach()), **numbers, **scores})
-            if best.beats(scores["mse"], "train"):
+            if best.beats(scores["val/mse"], "train"):
                 run.save("best.pt", step=step + 1)
         if last:
             run.save("last.pt", step=step + 1)
     run.close()
-    if run.main:
-        report(run.folder)
+    return run
 
 
 @torch.no_grad()
-def validate(net: nn.Module, held: VoxelPairs) -> dict[str, float]:
-    """Score rounded voxels of the held-out recordings."""
+def validate(run: Run, net: nn.Module, held: VoxelPairs) -> dict[str, float]:
+    """Score rounded voxels of the held-out recordings, segment by segment."""
     net.eval()
-    device = next(net.parameters()).device
     rows = []
     for index in range(len(held)):
-        item = held[index]
-        restored = net(item["raw"][None].to(device)).float().cpu().round()
-        rows.append(denoising.grid_scores(restored, item["label"][None]))
+        batch = {name: grid[None].to(run.device) for name, grid in held[index].items()}
+        with run.autocast():
+            restored = net(batch["raw"]).float().round()
+        rows.append(denoising.grid_scores(restored, batch["label"]))
     net.train()
-    return {
-        f"val/{name}" if name != "mse" else name: sum(r[name] for r in rows) / len(rows)
-        for name in rows[0]
-    }
+    return {f"val/{name}": sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
-def restore(checkpoint: str | Path, *, device: str = "auto") -> tuple[Config, nn.Module]:
+def restore(checkpoint: Path) -> tuple[Config, nn.Module]:
     """Build the network of a checkpoint and fill it."""
-    cfg = load_config(Config, checkpoint_config(Path(checkpoint)))
+    cfg = load_config(Config, checkpoint_config(checkpoint))
     net = build(cfg.network)
-    load_checkpoint(Path(checkpoint), {"net": net})
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    return cfg, net.to(where).eval()
+    load_checkpoint(checkpoint, {"net": net})
+    return cfg, net.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
-def test(run: str, *, checkpoint: str = "best") -> None:
+def evaluate(run: str, *, checkpoint: str = "best") -> None:
     """Score a finished run on its held-out recordings, beside the classical filters.
 
     Args:
@@ -200,9 +201,8 @@ def inference(
     checkpoint: str = BEST,
     output: Literal["keep", "decode", "run"] = "run",
     sensor: tuple[int, int] | None = None,
-    device: str = "auto",
 ) -> None:
-    """Denoise an event file of any layout and length.
+    """Denoise an event file of any layout and length, in bounded memory.
 
     Args:
         input_file: HDF5 file.
@@ -210,9 +210,103 @@ def inference(
         checkpoint: what to denoise with.
         output: keep events with their own times, decode new ones, or as the run was configured.
         sensor: (height, width), where the file does not say it.
-        device: ``auto`` takes a GPU if there is one.
     """
-    cfg, net = restore(checkpoint, device=device)
-    codec = cfg.codec if output == "run" else Codec(**{**asdict(cfg.codec), "output": output})
-    counts = denoising.restore_file(input_file, output_file, net, codec=codec, sensor=sensor)
+    cfg, net = restore(Path(checkpoint))
+    codec = cfg.codec if output == "run" else replace(cfg.codec, output=output)
+    model = denoising.on_device(net)
+    counts = denoising.restore_file(input_file, output_file, model, codec=codec, sensor=sensor)
     print(f"{input_file} -> {output_file}: {counts['kept']} of {counts['events']} events")
+
+
+def baseline(
+    input_file: str,
+    output_file: str,
+    *,
+    bins: int = 8,
+    segment_us: int = 20_000,
+    sensor: tuple[int, int] | None = None,
+) -> None:
+    """Encode and decode without a network: what the voxels cost by themselves.
+
+    Args:
+        input_file: HDF5 file.
+        output_file: HDF5 file to write.
+        bins: time bins of a segment.
+        segment_us: length of a segment.
+        sensor: (height, width), where the file does not say it.
+    """
+    codec = Codec(segment_us=segment_us, bins=bins, output="decode")
+    counts = denoising.restore_file(
+        input_file, output_file, nn.Identity(), codec=codec, sensor=sensor
+    )
+    print(f"{input_file} -> {output_file}: {counts['kept']} of {counts['events']} events")
+
+
+def prepare(cfg: Config, output: str) -> None:
+    """Write the voxels of all pairs as pytorch-3dunet reads them, and its configurations.
+
+    Args:
+        cfg: the configuration; its data decide what is written.
+        output: folder for ``train``, ``val``, ``train3dunet.yaml`` and ``predict3dunet.yaml``.
+    """
+    folder = Path(output)
+    parts = denoising.event_pairs(cfg.data, folder / "scenes", seed=cfg.run.seed)
+    for name, pairs in zip(("train", "val"), parts, strict=True):
+        items = VoxelPairs(pairs, cfg.data)
+        files = denoising.write_3dunet(items, folder / name)
+        print(f"{folder / name}: {len(files)} segments of {len(pairs)} recordings")
+    shape = tuple(items[0]["raw"].shape[1:])
+    for path in denoising.write_3dunet_configs(folder, shape=shape, seed=cfg.run.seed):
+        print(path)
+
+
+def decode(predictions: str, prepared: str, output: str, *, noisy: str | None = None) -> None:
+    """Turn the predictions of predict3dunet into event files.
+
+    Args:
+        predictions: its folder of ``*_predictions.h5``.
+        prepared: the folder they were predicted from, such as ``val``.
+        output: folder for the event files.
+        noisy: folder of the noisy recordings, to keep their events instead of decoding new ones.
+    """
+    for path in denoising.decode_predictions(predictions, prepared, output, noisy=noisy):
+        print(path)
+
+
+def real(cfg: Config, recordings: str, *, noise: str, tests: list[str]) -> None:
+    """Lay recorded noise over recordings; train on all but one and rank the events of that one.
+
+    Args:
+        cfg: the configuration of the trainings.
+        recordings: folder of event files.
+        noise: name of the file in it that holds noise alone; its first half trains, its second
+            half tests.
+        tests: names of the files to test on, each by a network that has not seen it.
+    """
+    folder = Path(cfg.run.folder)
+    rows: dict[str, dict[str, float]] = {}
+    for name in tests:
+        overlays = denoising.Overlays(Path(recordings), noise=noise, test=name)
+        pairs = overlays.write_training(folder / "overlays" / name)
+        data = replace(cfg.data, noisy=str(pairs[0]), clean=str(pairs[1]))
+        fold = fit(replace(cfg, data=data, run=replace(cfg.run, name=Path(name).stem)))
+        _, net = restore(fold.folder / "last.pt")
+        scores = denoising.rank_events(*overlays.test_stream(), net, codec=cfg.codec)
+        rows |= {f"{Path(name).stem}: {method}": row for method, row in scores.items()}
+        print(diagnose.markdown_table(rows, columns=("auc", "best_f1", "f1")))
+    write_json(folder / "real.json", rows)
+
+
+if __name__ == "__main__":
+    cli(
+        {
+            "train": train,
+            "test": evaluate,
+            "inference": inference,
+            "baseline": baseline,
+            "prepare": prepare,
+            "decode": decode,
+            "real": real,
+        },
+        default=DEFAULT,
+    )

@@ -3,10 +3,12 @@
 from libimg.denoising.evaluate import evaluate_pairs as evaluate_pairs
 from libimg.denoising.evaluate import event_panel as event_panel
 from libimg.denoising.evaluate import on_device as on_device
+from libimg.denoising.evaluate import rank_events as rank_events
 from libimg.denoising.evaluate import restore_stream as restore_stream
 from libimg.denoising.host3d import decode_predictions as decode_predictions
 from libimg.denoising.host3d import write_3dunet as write_3dunet
 from libimg.denoising.host3d import write_3dunet_configs as write_3dunet_configs
+from libimg.denoising.overlay import Overlays as Overlays
 from libimg.denoising.overlay import overlay_noise as overlay_noise
 from libimg.denoising.pairs import CLEAN as CLEAN
 from libimg.denoising.pairs import NOISY as NOISY
@@ -34,6 +36,7 @@ __all__ = [
     "NOISY",
     "Codec",
     "EventData",
+    "Overlays",
     "VoxelPairs",
     "decode_predictions",
     "draw_crops",
@@ -45,6 +48,7 @@ __all__ = [
     "network_scores",
     "on_device",
     "overlay_noise",
+    "rank_events",
     "restore_events",
     "restore_file",
     "restore_stream",

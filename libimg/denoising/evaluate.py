@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
-from libimg import diagnose, figures
+from libimg import diagnose, figures, metrics
 from libimg.denoising.pairs import EventData, VoxelPairs
 from libimg.denoising.restore import Codec, restore_events
 from libimg.denoising.scoring import (
@@ -19,10 +22,10 @@ from libimg.denoising.scoring import (
     score_kept,
     score_stream,
 )
-from libimg.events import Clock, Events, encode_voxels, merge_segments
+from libimg.events import Clock, Events, encode_voxels, merge_segments, shared_clock
 from libimg.ranges import ValueRange
 
-__all__ = ["evaluate_pairs", "event_panel", "on_device", "restore_stream"]
+__all__ = ["evaluate_pairs", "event_panel", "on_device", "rank_events", "restore_stream"]
 
 Model = Callable[[Tensor], Tensor]
 
@@ -61,6 +64,51 @@ def restore_stream(events: Events, model: Model, *, clock: Clock, codec: Codec) 
     return merge_segments(restored)
 
 
+def once(model: Model, events: Events, *, clock: Clock, codec: Codec) -> Model:
+    """Run a model over the segments of a stream; give its answers again, round after round."""
+    answers = []
+    for start in clock:
+        window: Any = {"start_us": start, "duration_us": clock.duration_us}
+        part = events.between(start, start + clock.duration_us)
+        with torch.no_grad():
+            answers.append(model(encode_voxels(part, bins=codec.bins, **window)[None, None]))
+    again = cycle(answers)
+    return lambda voxels: next(again)
+
+
+def rank_events(
+    events: Events, signal: Bool[Tensor, " n"], net: nn.Module, *, codec: Codec
+) -> dict[str, dict[str, float]]:
+    """Rank events by the classical filters and by a network, signal positive.
+
+    Args:
+        events: noisy, sorted.
+        signal: which of them are signal.
+        net: the network.
+        codec: segments, bins and threshold.
+
+    Returns:
+        Method to ``auc``, ``best_f1`` (its threshold chosen with the labels) and ``f1`` at the
+        method's own threshold; ``raw`` keeps everything.
+    """
+    clock = shared_clock(events.span, duration_us=codec.segment_us)
+    model = once(on_device(net), events, clock=clock, codec=codec)
+    scores: dict[str, Tensor] = {"raw": torch.zeros(len(events))}
+    kept = {"raw": torch.ones(len(events), dtype=torch.bool)}
+    for name, score in FILTER_SCORES.items():
+        scores[name], kept[name] = score(events), FILTERS[name](events)
+    scores["network"] = network_scores(events, model, clock=clock, bins=codec.bins)
+    kept["network"] = scores["network"] >= codec.threshold
+    return {
+        name: {
+            "auc": metrics.event_auc(values, signal, positive="signal"),
+            "best_f1": metrics.best_f1(values, signal).f1,
+            "f1": metrics.event_rates(kept[name], signal).f1,
+        }
+        for name, values in scores.items()
+    }
+
+
 def evaluate_pairs(
     pairs: Sequence[tuple[Path, Path]], net: nn.Module, *, data: EventData, codec: Codec
 ) -> dict[str, Any]:
@@ -76,18 +124,16 @@ def evaluate_pairs(
         ``rows``: row to metric to summary over recordings; ``cases``: row to recording to
         metric; ``verdict``: the network against every other row, by TP-F1.
     """
-    items, model = VoxelPairs(pairs, data), on_device(net)
+    items, raw_model = VoxelPairs(pairs, data), on_device(net)
     cases: dict[str, dict[str, dict[str, float]]] = {}
     for number, (path, _) in enumerate(pairs):
         noisy, clean = items.recording(number)
         clock, signal = items.clocks[number], label_by_truth(noisy, clean)
-        keep = Codec(segment_us=codec.segment_us, bins=codec.bins, threshold=codec.threshold)
-        decode = Codec(
-            segment_us=codec.segment_us, bins=codec.bins, threshold=codec.threshold, output="decode"
-        )
+        keep, decode = (replace(codec, output=output) for output in ("keep", "decode"))
         masks = {"raw": torch.ones(len(noisy), dtype=torch.bool)}
         masks |= {name: keeps(noisy) for name, keeps in FILTERS.items()}
         streams = {name: noisy[mask] for name, mask in masks.items()}
+        model = once(raw_model, noisy, clock=clock, codec=codec)
         streams["codec only"] = restore_stream(noisy, lambda v: v, clock=clock, codec=decode)
         streams["network, decoded"] = restore_stream(noisy, model, clock=clock, codec=decode)
         streams["network"] = restore_stream(noisy, model, clock=clock, codec=keep)

@@ -1,13 +1,17 @@
 """Real noise on real signal: a recording of noise alone laid over clean ones gives labels."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from libimg import _check
-from libimg.events import Events, concatenate
+from libimg.denoising.pairs import CLEAN, NOISY
+from libimg.events import Events, concatenate, read_events, write_events
 
-__all__ = ["overlay_noise"]
+__all__ = ["Overlays", "overlay_noise"]
 
 
 def overlay_noise(
@@ -60,3 +64,69 @@ def overlay_noise(
     mixed = concatenate(parts)
     order = torch.argsort(mixed.t_us, stable=True)
     return mixed[order], (torch.arange(len(mixed)) < len(signal))[order]
+
+
+@dataclass(frozen=True)
+class Overlays:
+    """Recordings with recorded noise over them: one to test on, the others to train on.
+
+    The noise recording is halved in time: its first half is laid over training recordings, its
+    second half over the test recording.
+
+    Args:
+        folder: event files.
+        noise: name of the file that holds noise alone.
+        test: name of the file to test on.
+        copies: windows of noise laid over a training recording, one file for each number.
+        test_copies: windows of noise laid over the test recording.
+    """
+
+    folder: Path
+    noise: str
+    test: str
+    copies: tuple[int, ...] = (1, 2, 3, 5, 7, 9)
+    test_copies: int = 5
+
+    def write_training(self, target: Path) -> tuple[Path, Path]:
+        """Write pairs of all other recordings, each at every noise level.
+
+        Args:
+            target: two sub-folders are made in it; files that are there are kept.
+
+        Returns:
+            The folders of noisy and of clean recordings.
+
+        Raises:
+            FileNotFoundError: a file is missing, or there is no other recording.
+        """
+        others = [
+            p for p in sorted(self.folder.glob("*.h5")) if p.name not in (self.noise, self.test)
+        ]
+        if not others:
+            msg = f"{self.folder}: no event files beside {self.noise} and {self.test}"
+            raise FileNotFoundError(msg)
+        noise, period = self._noise(0)
+        for path in others:
+            signal = read_events(path)
+            for copies in self.copies:
+                name = f"{path.stem}_{copies}.h5"
+                if (target / CLEAN / name).exists():
+                    continue
+                mixed, is_signal = overlay_noise(signal, noise, copies=copies, period_us=period)
+                start = int(signal.t_us[0])
+                write_events(target / NOISY / name, mixed, start_us=start)
+                write_events(target / CLEAN / name, mixed[is_signal], start_us=start)
+        return target / NOISY, target / CLEAN
+
+    def test_stream(self) -> tuple[Events, Bool[Tensor, " n"]]:
+        """Return the test recording under noise, and which of its events are signal."""
+        noise, period = self._noise(1)
+        signal = read_events(self.folder / self.test)
+        return overlay_noise(signal, noise, copies=self.test_copies, period_us=period)
+
+    def _noise(self, half: int) -> tuple[Events, int]:
+        noise = read_events(self.folder / self.noise)
+        assert noise.span is not None
+        period = (noise.span[1] - noise.span[0] + 1) // 2
+        start = noise.span[0] + half * period
+        return noise.between(start, start + period).shift(-start), period
