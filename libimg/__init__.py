@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from libimg import data as data
+    from libimg import denoising as denoising
     from libimg import diagnose as diagnose
     from libimg import events as events
     from libimg import figures as figures
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "data",
+    "denoising",
     "diagnose",
     "events",
     "figures",

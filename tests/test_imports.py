@@ -32,10 +32,11 @@ CONTRACT = {
     "ranges": "ValueRange HU_FULL SIGNED UNIT BYTE",
     "losses": "l1 charbonnier mse huber ssim ms_ssim gradient_difference PerceptualLoss masked_mean "
     "gan_generator gan_discriminator feature_matching flow_smoothness bending_energy multi_scale",
-    "metrics": "psnr ssim mae sharpness_ratio laplacian_ratio dice iou auc",
+    "events": "Events read_events write_events encode_voxels decode_voxels",
+    "metrics": "event_f1 pooled_mse event_structural_ratio psnr ssim mae sharpness_ratio laplacian_ratio dice iou auc",
     "registration": "warp compose integrate_velocity jacobian_determinant folding_fraction resize_flow",
     "gan": "PatchDiscriminator MultiScaleDiscriminator r1_penalty gradient_ratio adaptive_weight",
-    "nets": "UNet RegistrationUNet Refiner",
+    "nets": "UNet RegistrationUNet Refiner ResidualUNet3D",
     "inference": "sliding_window tta",
     "phantoms": "chest virtual_noncontrast",
 }

@@ -29,7 +29,14 @@ WITHOUT_EXAMPLE = {
         translation.translate_volume translation.translation_vitals translation.validate
         translation.weighted_sum
     """,
+    "needs recordings and a network; shown by tasks/events.py": """
+        denoising.Overlays denoising.decode_predictions denoising.draw_crops
+        denoising.evaluate_pairs denoising.event_panel denoising.event_pairs
+        denoising.on_device denoising.rank_events denoising.write_scene_pairs
+        nets.load_3dunet_weights
+    """,
     "only holds settings": """
+        denoising.EventData
         translation.CtConfig translation.DiscriminatorConfig translation.GeneratorConfig
         translation.Losses translation.NetworksConfig translation.Rates translation.RefinerConfig
         translation.RegistrationConfig

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from libimg import data, phantoms
 from libimg.events import Clock, EventFile, Events, encode_voxels, shared_clock, write_events
+from libimg.events.reader import stated_sensor
 
 __all__ = ["CLEAN", "NOISY", "EventData", "VoxelPairs", "draw_crops", "write_scene_pairs"]
 
@@ -123,12 +124,7 @@ class VoxelPairs(torch.utils.data.Dataset[dict[str, Tensor]]):
         return found[0], found[1]
 
     def _open(self, path: Path) -> EventFile:
-        try:
-            return EventFile(path)
-        except ValueError as error:
-            if "without a sensor size" not in str(error):
-                raise
-            return EventFile(path, sensor=self.config.sensor)
+        return EventFile(path, sensor=stated_sensor(path) or self.config.sensor)
 
     def _encode(self, events: Events) -> Float[Tensor, "1 bins h w"]:
         length, bins = self.config.segment_us, self.config.bins

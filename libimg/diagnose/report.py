@@ -83,7 +83,7 @@ def markdown_table(rows: Mapping[str, Mapping[str, object]], *, columns: Sequenc
     """Lay out rows as a Markdown table with aligned columns.
 
     Args:
-        rows: row name to column to value; numbers get three significant decimals at most.
+        rows: row name to column to value; numbers get three digits or a little more.
         columns: which columns, in order; a row without one shows a dash.
 
     Example:
@@ -157,11 +157,8 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         if not math.isfinite(value):
             return str(value)
-        return (
-            f"{value:.1f}"
-            if abs(value) >= 100
-            else f"{value:.2f}"
-            if abs(value) >= 1
-            else f"{value:.3f}"
-        )
+        size = abs(value)
+        if 0 < size < 0.1:
+            return f"{value:.3g}"
+        return f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 1 else f"{value:.3f}"
     return str(value)

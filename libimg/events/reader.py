@@ -1,5 +1,6 @@
 """Reading event files in HDF5: every known layout, by time, in bounded memory."""
 
+import warnings
 from bisect import bisect_left
 from collections.abc import Iterator
 from os import PathLike
@@ -12,7 +13,9 @@ import torch
 from libimg.events.dialects import Layout, named, sniff
 from libimg.events.stream import Events, polarity, trusted
 
-__all__ = ["EventFile", "read_events"]
+__all__ = ["EventFile", "read_events", "stated_sensor"]
+
+PART = 2**22  # events that are looked at together
 
 
 class EventFile:
@@ -23,8 +26,9 @@ class EventFile:
 
     Args:
         path: HDF5 file.
-        sensor: (height, width); needed where the file does not say it, and stronger than what
-            the file says (event_utils writes the largest coordinate instead of the size).
+        sensor: (height, width), stronger than what the file says (event_utils writes the largest
+            coordinate instead of the size). If neither says it, it is taken from the largest
+            coordinates in the file, with a warning: two files may then differ in size.
 
     Attributes:
         dialect: ``"brief"``, ``"dsec"``, ``"monash"``, ``"prophesee"`` or ``"v2e"``.
@@ -35,7 +39,7 @@ class EventFile:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: not HDF5, truncated, no known layout, columns missing or of unequal length,
-            or no sensor size; always with the name of the file.
+            or a sensor size is no size; always with the name of the file.
         ImportError: the file is compressed by a filter whose package is missing.
 
     Example:
@@ -167,11 +171,23 @@ class EventFile:
     def _size(self, sensor: tuple[int, int] | None) -> tuple[int, int]:
         size = self._layout.sensor if sensor is None else sensor
         if size is None:
-            msg = (
-                f"{self._layout.dialect} layout without a sensor size; give sensor=(height, width)"
-            )
+            size = self._extent()
+            msg = f"{self.path}: the file has no sensor size; took (height, width) = {size} from "
+            msg += "its largest coordinates. Give sensor=(height, width)"
+            warnings.warn(msg, stacklevel=4)
+        if not all(0 < n <= 65536 for n in size):
+            msg = f"sensor must be (height, width) of 1 to 65536 pixels, got {tuple(size)}"
             raise ValueError(msg)
         return int(size[0]), int(size[1])
+
+    def _extent(self) -> tuple[int, int]:
+        """Largest row and column plus one, read part by part."""
+        size = [1, 1]
+        for first in range(0, len(self), PART):
+            for i, read in enumerate((self._layout.y, self._layout.x)):
+                part = _pixels("yx"[i], read(first, first + PART))
+                size[i] = max(size[i], int(part.max()) + 1)
+        return size[0], size[1]
 
 
 def read_events(
@@ -186,7 +202,7 @@ def read_events(
 
     Args:
         path: HDF5 file.
-        sensor: (height, width), where the file does not say it.
+        sensor: (height, width), where the file does not say it; see `EventFile`.
         start_us: first microsecond of the range to read, None for all.
         stop_us: end of the range.
         sort: bring events in order if the file is not.
@@ -206,6 +222,16 @@ def read_events(
     """
     with EventFile(path, sensor=sensor) as file:
         return file.read(start_us=start_us, stop_us=stop_us, sort=sort)
+
+
+def stated_sensor(path: str | PathLike[str]) -> tuple[int, int] | None:
+    """Return the (height, width) that an event file states, None if it states none."""
+    file = _opened(Path(path))
+    try:
+        with named(Path(path)):
+            return sniff(file).sensor
+    finally:
+        file.close()
 
 
 def _opened(path: Path) -> Any:

@@ -177,8 +177,8 @@ def _column(name: str, values: Any) -> Tensor:
     if not isinstance(values, Tensor):
         array = np.asarray(values)
         array = array.astype(np.int64) if array.size == 0 else array
-        array = array.astype(array.dtype.newbyteorder("="))
-        return _column(name, torch.from_numpy(np.ascontiguousarray(array)))
+        array = array.astype(array.dtype.newbyteorder("="), order="C")
+        return _column(name, torch.from_numpy(array))
     kind = COLUMNS[name]
     if values.is_floating_point() or values.is_complex():
         msg = f"{name} must hold integers, got {values.dtype}"
@@ -191,6 +191,9 @@ def _column(name: str, values: Any) -> Tensor:
     if values.dtype == kind:
         return values
     whole = values.to(torch.int64)
+    if values.dtype == torch.uint64 and bool((whole < 0).any()):
+        msg = f"{name} must lie below 2^63, got larger values"
+        raise ValueError(msg)
     if kind == torch.uint16 and whole.numel():
         low, high = (int(v) for v in whole.aminmax())
         if low < 0 or high > 65535:
