@@ -87,7 +87,8 @@ def _chunks(x: Tensor, log: Tensor, b: Tensor, c: Tensor, group: int) -> Tensor:
     states = (b * 1).mT @ (decay[..., -1, :, None] * x)
     before = _before(log.sum(-1), states.flatten(3), group).unflatten(3, states.shape[3:])
     since = decay[..., 0] * log[..., :1].exp()
-    return y + since[..., None] * (c @ before)
+    y = y + since[..., None] * (c @ before)
+    return y
 
 
 def _before(log: Tensor, new: Tensor, group: int) -> Tensor:
@@ -99,7 +100,8 @@ def _before(log: Tensor, new: Tensor, group: int) -> Tensor:
         before = _before(log.sum(-1), after[..., -1, :], group)
         since = decay[..., 0] * log[..., :1].exp()
         after = after + since[..., None] * before[..., None, :]
-    return F.pad(after.flatten(2, 3)[:, :, : count - 1], (0, 0, 1, 0))
+    last: Tensor = F.pad(after.flatten(2, 3)[:, :, : count - 1], (0, 0, 1, 0))
+    return last
 
 
 def _split(x: Tensor, axis: int, size: int) -> Tensor:
@@ -107,7 +109,8 @@ def _split(x: Tensor, axis: int, size: int) -> Tensor:
     rest = -x.shape[axis] % size
     if rest:
         x = F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [0, rest])
-    return x.unflatten(axis, (-1, size))
+    parts: Tensor = x.unflatten(axis, (-1, size))
+    return parts
 
 
 def _decays(log: Tensor) -> tuple[Tensor, Tensor]:

@@ -160,11 +160,11 @@ def concatenate(streams: Sequence[Events], *, sort: bool = False) -> Events:
     return joined.sort() if sort else joined
 
 
-def polarity(values: Int[Tensor, " n"]) -> Int8[Tensor, " n"]:
+def polarity(values: Int[Tensor, " *shape"]) -> Int8[Tensor, " *shape"]:
     """Turn integers that are 0/1 or -1/+1 into -1/+1."""
-    low, high = (int(v) for v in values.aminmax()) if len(values) else (1, 1)
+    low, high = (int(v) for v in values.aminmax()) if values.numel() else (1, 1)
     if low < -1 or high > 1 or (low == -1 and bool((values == 0).any())):
-        shown = sorted(set(values[:1000].tolist()) | {low, high})
+        shown = sorted(set(values.flatten()[:1000].tolist()) | {low, high})
         msg = f"p must be boolean, 0/1 or -1/+1, got values such as {shown[:6]}"
         raise ValueError(msg)
     if low == -1 and values.dtype == torch.int8:
