@@ -122,8 +122,8 @@ def fit(cfg: Config) -> Run:
 
     def draw(step: int) -> dict[str, Tensor]:
         generator = run.generator(step)
-        crop, batch = cfg.data.crop, cfg.data.batch
-        return denoising.draw_crops(items, crop=crop, batch=batch, generator=generator)
+        how: Any = {"crop": cfg.data.crop, "batch": cfg.data.batch, "swap": cfg.data.swap}
+        return denoising.draw_crops(items, **how, generator=generator)
 
     batches = Ahead(draw, workers=cfg.workers, total=cfg.steps)
     for step in run.steps(cfg.steps):

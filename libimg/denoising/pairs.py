@@ -16,7 +16,6 @@ __all__ = ["CLEAN", "NOISY", "EventData", "VoxelPairs", "draw_crops", "write_sce
 
 NOISY, CLEAN = "background_with_flare_events", "background_with_light_events"
 SUFFIXES = (".h5", ".hdf5")
-EMPTY_CLEAN_START = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +35,7 @@ class EventData:
         bins: time bins of one voxel grid.
         crop: (height, width) of a training crop; whole grids if empty.
         batch: crops in a step.
+        swap: swap the polarities of half of the crops, for noise whose polarities are alike.
     """
 
     noisy: str = ""
@@ -50,6 +50,7 @@ class EventData:
     bins: int = 8
     crop: tuple[int, ...] = (96, 96)
     batch: int = 4
+    swap: bool = False
 
 
 class VoxelPairs(torch.utils.data.Dataset[dict[str, Tensor]]):
@@ -92,7 +93,7 @@ class VoxelPairs(torch.utils.data.Dataset[dict[str, Tensor]]):
                 ]
                 start = min(starts) if starts else None
                 if a.span is None and b.span is None:
-                    start = EMPTY_CLEAN_START
+                    start = 0
                 clock = shared_clock(a.span, b.span, duration_us=config.segment_us, start_us=start)
             self.clocks.append(clock)
             self.items += [(number, start_us) for start_us in clock]
@@ -139,14 +140,16 @@ def draw_crops(
     crop: Sequence[int],
     batch: int,
     generator: torch.Generator,
+    swap: bool = False,
 ) -> dict[str, Float[Tensor, "batch 1 bins h w"]]:
-    """Draw a batch of crops at random, each mirrored at random in both directions.
+    """Draw a batch of crops at random, each mirrored at random, square ones transposed, too.
 
     Args:
         items: data set of ``{"raw", "label"}`` grids.
         crop: (height, width), at most the grid's; whole grids if empty.
         batch: number of crops.
         generator: draws everything.
+        swap: also swap the polarities at random.
 
     Raises:
         ValueError: a grid is smaller than the crop.
@@ -159,15 +162,16 @@ def draw_crops(
         if window[0] > size[0] or window[1] > size[1]:
             msg = f"crop must fit into the grids, got {window} for a grid of {tuple(size)}"
             raise ValueError(msg)
-        random = torch.rand(4, generator=generator).tolist()
+        random = torch.rand(6, generator=generator).tolist()
         top, left = (int(r * (n - m + 1)) for r, n, m in zip(random, size, window, strict=False))
-        flips = [axis for axis, r in zip((-1, -2), random[2:], strict=True) if r < 0.5]
-        drawn.append(
-            {
-                name: grid[..., top : top + window[0], left : left + window[1]].flip(flips)
-                for name, grid in item.items()
-            }
-        )
+        flips = [axis for axis, r in zip((-1, -2), random[2:4], strict=True) if r < 0.5]
+        turn = random[4] < 0.5 and window[0] == window[1]
+        sign = -1 if swap and random[5] < 0.5 else 1
+        found = {}
+        for name, grid in item.items():
+            part = grid[..., top : top + window[0], left : left + window[1]].flip(flips)
+            found[name] = sign * (part.mT if turn else part)
+        drawn.append(found)
     return {name: torch.stack([item[name] for item in drawn]) for name in ("raw", "label")}
 
 

@@ -5,6 +5,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from libimg.nets.conv3d import Conv3d, ConvTranspose3d
+
 __all__ = ["DoubleConv", "Norm", "ResidualBlock", "conv", "normalisation", "upsampling"]
 
 Norm = Literal["group", "instance"] | None
@@ -21,7 +23,7 @@ def conv(
     bias: bool = True,
 ) -> nn.Module:
     """Build a convolution with an odd kernel that keeps the size (at stride 1)."""
-    kind = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
+    kind = nn.Conv2d if spatial_dims == 2 else Conv3d
     return kind(
         inside,
         outside,
@@ -49,7 +51,7 @@ def upsampling(
     before it enlarges, and a constant stays constant. ``"transpose"`` learns its 2×2 pattern.
     """
     if kind == "transpose":
-        transposed = nn.ConvTranspose2d if spatial_dims == 2 else nn.ConvTranspose3d
+        transposed = nn.ConvTranspose2d if spatial_dims == 2 else ConvTranspose3d
         return transposed(inside, outside, 2, stride=2)
     return nn.Sequential(
         conv(spatial_dims, inside, outside, kernel=1), nn.Upsample(scale_factor=2, mode="nearest")
