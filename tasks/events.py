@@ -66,7 +66,6 @@ class Config:
         run: where and how it runs.
         data: recordings and voxels.
         network: between the voxels.
-        codec: how restored voxels become events.
         loss: distance of restored from clean voxels.
         where: ``all`` voxels, or only those ``active`` in the noisy or the clean grid, so that
             empty ones do not hide the rest.
@@ -76,12 +75,13 @@ class Config:
         weight_decay: of AdamW.
         workers: threads that prepare the next batches.
         memory: keep all training grids in memory.
+        tta: average the network over the mirror images of the sensor (and both signs, with
+            ``data.swap``) wherever it is tested or used.
     """
 
     run: RunConfig = field(default_factory=lambda: RunConfig(folder="outputs/events"))
     data: EventData = field(default_factory=EventData)
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    codec: Codec = field(default_factory=Codec)
     loss: Literal["mse", "l1", "charbonnier", "huber"] = "mse"
     where: Literal["all", "active"] = "active"
     steps: int = 300
@@ -90,11 +90,13 @@ class Config:
     weight_decay: float = 1e-5
     workers: int = 2
     memory: bool = True
+    tta: bool = False
 
 
-def build(cfg: NetworkConfig) -> nn.Module:
+def build(cfg: Config) -> nn.Module:
     """Build the network; untrained, it is the identity."""
-    return nets.ResidualUNet3D(channels=cfg.channels)
+    both = 2 if cfg.data.codec.polarity == "split" else 1
+    return nets.ResidualUNet3D(in_channels=both, out_channels=both, channels=cfg.network.channels)
 
 
 def train(cfg: Config) -> None:
@@ -114,7 +116,7 @@ def fit(cfg: Config) -> Run:
     learn, watch = denoising.event_pairs(cfg.data, run.folder.parent / "scenes", seed=cfg.run.seed)
     pairs, held = VoxelPairs(learn, cfg.data), VoxelPairs(watch, cfg.data)
     items: Any = [pairs[i] for i in range(len(pairs))] if cfg.memory else pairs
-    net = run.module("net", build(cfg.network))
+    net = run.module("net", build(cfg))
     adam = torch.optim.AdamW(net.parameters(), lr=cfg.rate, weight_decay=cfg.weight_decay)
     optimizer, best = run.optimizer("net", adam), Best()
     run.parts["best"] = best
@@ -162,12 +164,13 @@ def validate(run: Run, net: nn.Module, held: VoxelPairs) -> dict[str, float]:
     return {f"val/{name}": sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 
-def restore(checkpoint: Path) -> tuple[Config, nn.Module]:
-    """Build the network of a checkpoint and fill it."""
+def restore(checkpoint: Path) -> tuple[Config, Callable[[Tensor], Tensor]]:
+    """Build the network of a checkpoint, fill it, and make it ready to use."""
     cfg = load_config(Config, checkpoint_config(checkpoint))
-    net = build(cfg.network)
+    net = build(cfg)
     load_checkpoint(checkpoint, {"net": net})
-    return cfg, net.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    net.to("cuda" if torch.cuda.is_available() else "cpu")
+    return cfg, denoising.on_device(net, tta=cfg.tta, swap=cfg.data.swap)
 
 
 def evaluate(run: str, *, checkpoint: str = "best") -> None:
@@ -182,11 +185,11 @@ def evaluate(run: str, *, checkpoint: str = "best") -> None:
 
 def report(folder: Path, *, checkpoint: str = "best") -> None:
     """Write ``metrics.json`` and ``panel.png`` of a run, and print the tables."""
-    cfg, net = restore(folder / f"{checkpoint}.pt")
+    cfg, model = restore(folder / f"{checkpoint}.pt")
     _, watch = denoising.event_pairs(cfg.data, folder.parent / "scenes", seed=cfg.run.seed)
-    result = denoising.evaluate_pairs(watch, net, data=cfg.data, codec=cfg.codec)
+    result = denoising.evaluate_pairs(watch, model, data=cfg.data)
     write_json(folder / "metrics.json", result)
-    denoising.event_panel(folder / "panel.png", watch[0], net, data=cfg.data, codec=cfg.codec)
+    denoising.event_panel(folder / "panel.png", watch[0], model, data=cfg.data)
     means = {row: {c: v["mean"] for c, v in found.items()} for row, found in result["rows"].items()}
     print(diagnose.markdown_table(means, columns=COLUMNS), end="\n\n")
     print(diagnose.markdown_table(means, columns=KEPT))
@@ -211,9 +214,8 @@ def inference(
         output: keep events with their own times, decode new ones, or as the run was configured.
         sensor: (height, width), where the file does not say it.
     """
-    cfg, net = restore(Path(checkpoint))
-    codec = cfg.codec if output == "run" else replace(cfg.codec, output=output)
-    model = denoising.on_device(net)
+    cfg, model = restore(Path(checkpoint))
+    codec = cfg.data.codec if output == "run" else replace(cfg.data.codec, output=output)
     counts = denoising.restore_file(input_file, output_file, model, codec=codec, sensor=sensor)
     print(f"{input_file} -> {output_file}: {counts['kept']} of {counts['events']} events")
 
@@ -290,8 +292,8 @@ def real(cfg: Config, recordings: str, *, noise: str, tests: list[str]) -> None:
         pairs = overlays.write_training(folder / "overlays" / name)
         data = replace(cfg.data, noisy=str(pairs[0]), clean=str(pairs[1]))
         fold = fit(replace(cfg, data=data, run=replace(cfg.run, name=Path(name).stem)))
-        _, net = restore(fold.folder / "last.pt")
-        scores = denoising.rank_events(*overlays.test_stream(), net, codec=cfg.codec)
+        _, model = restore(fold.folder / "last.pt")
+        scores = denoising.rank_events(*overlays.test_stream(), model, codec=cfg.data.codec)
         rows |= {f"{Path(name).stem}: {method}": row for method, row in scores.items()}
         print(diagnose.markdown_table(rows, columns=("auc", "best_f1", "f1")))
     write_json(folder / "real.json", rows)

@@ -1,5 +1,9 @@
 """Event denoising: paired recordings, files through networks, scores, real noise, another host."""
 
+from libimg.denoising.codec import Codec as Codec
+from libimg.denoising.codec import encode_segment as encode_segment
+from libimg.denoising.codec import swap_polarity as swap_polarity
+from libimg.denoising.codec import toward_keeping as toward_keeping
 from libimg.denoising.evaluate import evaluate_pairs as evaluate_pairs
 from libimg.denoising.evaluate import event_panel as event_panel
 from libimg.denoising.evaluate import on_device as on_device
@@ -17,10 +21,8 @@ from libimg.denoising.pairs import VoxelPairs as VoxelPairs
 from libimg.denoising.pairs import draw_crops as draw_crops
 from libimg.denoising.pairs import event_pairs as event_pairs
 from libimg.denoising.pairs import write_scene_pairs as write_scene_pairs
-from libimg.denoising.restore import Codec as Codec
 from libimg.denoising.restore import restore_events as restore_events
 from libimg.denoising.restore import restore_file as restore_file
-from libimg.denoising.restore import toward_keeping as toward_keeping
 from libimg.denoising.scoring import FILTER_SCORES as FILTER_SCORES
 from libimg.denoising.scoring import FILTERS as FILTERS
 from libimg.denoising.scoring import grid_scores as grid_scores
@@ -40,6 +42,7 @@ __all__ = [
     "VoxelPairs",
     "decode_predictions",
     "draw_crops",
+    "encode_segment",
     "evaluate_pairs",
     "event_pairs",
     "event_panel",
@@ -54,6 +57,7 @@ __all__ = [
     "restore_stream",
     "score_kept",
     "score_stream",
+    "swap_polarity",
     "toward_keeping",
     "write_3dunet",
     "write_3dunet_configs",

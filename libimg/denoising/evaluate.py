@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from libimg import diagnose, figures, metrics
+from libimg import diagnose, figures, inference, metrics
+from libimg.denoising.codec import Codec, encode_segment, swap_polarity
 from libimg.denoising.pairs import EventData, VoxelPairs
-from libimg.denoising.restore import Codec, restore_events
+from libimg.denoising.restore import restore_events
 from libimg.denoising.scoring import (
     FILTER_SCORES,
     FILTERS,
@@ -30,8 +32,18 @@ __all__ = ["evaluate_pairs", "event_panel", "on_device", "rank_events", "restore
 Model = Callable[[Tensor], Tensor]
 
 
-def on_device(net: nn.Module) -> Model:
-    """Let a network take grids from anywhere and answer there, in float32 and eval mode."""
+def on_device(net: nn.Module, *, tta: bool = False, swap: bool = False) -> Model:
+    """Let a network take grids from anywhere and answer there, in float32 and eval mode.
+
+    Args:
+        net: from ``(b, channels, bins, h, w)`` to the same.
+        tta: average over the four mirror images of the sensor.
+        swap: with ``tta``, over swapped polarities, too, for a network that was trained so.
+
+    Example:
+        >>> on_device(nn.Identity(), tta=True, swap=True)(torch.ones(1, 1, 1, 1, 2))
+        tensor([[[[[1., 1.]]]]])
+    """
     net.eval()
 
     def model(voxels: Tensor) -> Tensor:
@@ -39,7 +51,14 @@ def on_device(net: nn.Module) -> Model:
         answer: Tensor = net(voxels.to(device)).float().to(voxels.device)
         return answer
 
-    return model
+    def averaged(voxels: Tensor) -> Tensor:
+        mirrored = partial(inference.tta, model=model, flips=(1, 2))
+        if not swap:
+            return mirrored(voxels)
+        other = swap_polarity(mirrored(swap_polarity(voxels, channel=1)), channel=1)
+        return (mirrored(voxels) + other) / 2
+
+    return averaged if tta else model
 
 
 def restore_stream(events: Events, model: Model, *, clock: Clock, codec: Codec) -> Events:
@@ -68,23 +87,22 @@ def once(model: Model, events: Events, *, clock: Clock, codec: Codec) -> Model:
     """Run a model over the segments of a stream; give its answers again, round after round."""
     answers = []
     for start in clock:
-        window: Any = {"start_us": start, "duration_us": clock.duration_us}
         part = events.between(start, start + clock.duration_us)
         with torch.no_grad():
-            answers.append(model(encode_voxels(part, bins=codec.bins, **window)[None, None]))
+            answers.append(model(encode_segment(part, start_us=start, codec=codec)[None]))
     again = cycle(answers)
     return lambda voxels: next(again)
 
 
 def rank_events(
-    events: Events, signal: Bool[Tensor, " n"], net: nn.Module, *, codec: Codec
+    events: Events, signal: Bool[Tensor, " n"], model: Model, *, codec: Codec
 ) -> dict[str, dict[str, float]]:
     """Rank events by the classical filters and by a network, signal positive.
 
     Args:
         events: noisy, sorted.
         signal: which of them are signal.
-        net: the network.
+        model: the network's, see `on_device`.
         codec: segments, bins and threshold.
 
     Returns:
@@ -92,12 +110,12 @@ def rank_events(
         method's own threshold; ``raw`` keeps everything.
     """
     clock = shared_clock(events.span, duration_us=codec.segment_us)
-    model = once(on_device(net), events, clock=clock, codec=codec)
+    model = once(model, events, clock=clock, codec=codec)
     scores: dict[str, Tensor] = {"raw": torch.zeros(len(events))}
     kept = {"raw": torch.ones(len(events), dtype=torch.bool)}
     for name, score in FILTER_SCORES.items():
         scores[name], kept[name] = score(events), FILTERS[name](events)
-    scores["network"] = network_scores(events, model, clock=clock, bins=codec.bins)
+    scores["network"] = network_scores(events, model, clock=clock, codec=codec)
     kept["network"] = scores["network"] >= codec.threshold
     return {
         name: {
@@ -110,21 +128,20 @@ def rank_events(
 
 
 def evaluate_pairs(
-    pairs: Sequence[tuple[Path, Path]], net: nn.Module, *, data: EventData, codec: Codec
+    pairs: Sequence[tuple[Path, Path]], model: Model, *, data: EventData
 ) -> dict[str, Any]:
     """Score the streams that every method makes of noisy recordings.
 
     Args:
         pairs: noisy and clean files.
-        net: the network.
-        data: how recordings are cut.
-        codec: how voxels become events.
+        model: the network's, see `on_device`.
+        data: how recordings are cut and encoded.
 
     Returns:
         ``rows``: row to metric to summary over recordings; ``cases``: row to recording to
         metric; ``verdict``: the network against every other row, by TP-F1.
     """
-    items, raw_model = VoxelPairs(pairs, data), on_device(net)
+    items, codec = VoxelPairs(pairs, data), data.codec
     cases: dict[str, dict[str, dict[str, float]]] = {}
     for number, (path, _) in enumerate(pairs):
         noisy, clean = items.recording(number)
@@ -133,12 +150,12 @@ def evaluate_pairs(
         masks = {"raw": torch.ones(len(noisy), dtype=torch.bool)}
         masks |= {name: keeps(noisy) for name, keeps in FILTERS.items()}
         streams = {name: noisy[mask] for name, mask in masks.items()}
-        model = once(raw_model, noisy, clock=clock, codec=codec)
+        again = once(model, noisy, clock=clock, codec=codec)
         streams["codec only"] = restore_stream(noisy, lambda v: v, clock=clock, codec=decode)
-        streams["network, decoded"] = restore_stream(noisy, model, clock=clock, codec=decode)
-        streams["network"] = restore_stream(noisy, model, clock=clock, codec=keep)
+        streams["network, decoded"] = restore_stream(noisy, again, clock=clock, codec=decode)
+        streams["network"] = restore_stream(noisy, again, clock=clock, codec=keep)
         scores: dict[str, Tensor] = {name: score(noisy) for name, score in FILTER_SCORES.items()}
-        scores["network"] = network_scores(noisy, model, clock=clock, bins=codec.bins)
+        scores["network"] = network_scores(noisy, again, clock=clock, codec=codec)
         kept = label_by_truth(noisy, streams["network"])
         assert kept is not None
         masks["network"] = kept
@@ -153,25 +170,22 @@ def evaluate_pairs(
     return {"rows": rows, "cases": cases, "verdict": verdict, "positive": "signal"}
 
 
-def event_panel(
-    path: Path, pair: tuple[Path, Path], net: nn.Module, *, data: EventData, codec: Codec
-) -> Path:
+def event_panel(path: Path, pair: tuple[Path, Path], model: Model, *, data: EventData) -> Path:
     """Write noisy, filtered, restored and clean events of two segments as pictures.
 
     Args:
         path: PNG file.
         pair: noisy and clean file.
-        net: the network.
-        data: how recordings are cut.
-        codec: how voxels become events.
+        model: the network's, see `on_device`.
+        data: how recordings are cut and encoded.
     """
-    items, model = VoxelPairs([pair], data), on_device(net)
+    items = VoxelPairs([pair], data)
     noisy, clean = items.recording(0)
     clock = items.clocks[0]
     streams = {
         "noisy": noisy,
         "STCF filter": noisy[FILTERS["STCF"](noisy)],
-        "restored by the network": restore_stream(noisy, model, clock=clock, codec=codec),
+        "restored by the network": restore_stream(noisy, model, clock=clock, codec=data.codec),
         "truth": clean,
     }
     starts = list(clock)

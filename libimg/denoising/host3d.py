@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from libimg._extras import optional
+from libimg.denoising.codec import Codec, toward_keeping
 from libimg.denoising.pairs import VoxelPairs
-from libimg.denoising.restore import Codec, toward_keeping
 from libimg.events import EventFile, EventWriter, decode_voxels, transfer_labels
 
 __all__ = ["decode_predictions", "write_3dunet", "write_3dunet_configs"]
@@ -26,6 +26,9 @@ def write_3dunet(items: VoxelPairs, folder: str | PathLike[str]) -> list[Path]:
     Returns:
         The files.
 
+    Raises:
+        ValueError: the polarities are split.
+
     Example:
         >>> import tempfile
         >>> from libimg.denoising import EventData
@@ -39,6 +42,9 @@ def write_3dunet(items: VoxelPairs, folder: str | PathLike[str]) -> list[Path]:
     """
     import h5py
 
+    if items.config.codec.polarity != "sum":
+        msg = "items: pytorch-3dunet's files are for the polarity 'sum', got 'split'"
+        raise ValueError(msg)
     target, written, numbers = Path(folder), [], dict.fromkeys(range(len(items.pairs)), 0)
     target.mkdir(parents=True, exist_ok=True)
     for index, (pair, start) in enumerate(items.items):
@@ -50,7 +56,7 @@ def write_3dunet(items: VoxelPairs, folder: str | PathLike[str]) -> list[Path]:
                 file.create_dataset(name, data=grid[0].numpy(), compression="gzip")
             file.attrs["recording"] = recording.name
             file.attrs["start_us"] = start
-            file.attrs["duration_us"] = items.config.segment_us
+            file.attrs["duration_us"] = items.config.codec.segment_us
         written.append(path)
     return written
 

@@ -1,7 +1,7 @@
 """Noisy and clean recordings: made from phantoms, paired by name, cut, encoded and drawn."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from libimg import data, phantoms
-from libimg.events import Clock, EventFile, Events, encode_voxels, shared_clock, write_events
+from libimg.denoising.codec import Codec, encode_segment, swap_polarity
+from libimg.events import Clock, EventFile, Events, shared_clock, write_events
 from libimg.events.reader import stated_sensor
 
 __all__ = ["CLEAN", "NOISY", "EventData", "VoxelPairs", "draw_crops", "write_scene_pairs"]
@@ -31,8 +32,7 @@ class EventData:
         scenes: phantom scenes to write, where there are no folders.
         sensor: (height, width) of phantom scenes, and of files that do not say it.
         length_us: length of phantom recordings.
-        segment_us: length of one voxel grid.
-        bins: time bins of one voxel grid.
+        codec: segments and voxels.
         crop: (height, width) of a training crop; whole grids if empty.
         batch: crops in a step.
         swap: swap the polarities of half of the crops, for noise whose polarities are alike.
@@ -46,8 +46,7 @@ class EventData:
     scenes: int = 10
     sensor: tuple[int, int] = (180, 240)
     length_us: int = 100_000
-    segment_us: int = 20_000
-    bins: int = 8
+    codec: Codec = field(default_factory=Codec)
     crop: tuple[int, ...] = (96, 96)
     batch: int = 4
     swap: bool = False
@@ -56,13 +55,15 @@ class EventData:
 class VoxelPairs(torch.utils.data.Dataset[dict[str, Tensor]]):
     """Segments of paired recordings as voxel grids ``{"raw", "label"}`` of ``(1, bins, h, w)``.
 
+    With ``codec.polarity: split`` they are ``(2, bins, h, w)``.
+
     A pair is cut by one clock, so that noisy and clean grids show the same microseconds; a
     recording of 100 ms gives five items of 20 ms. Files are opened when an item is asked for,
     and only the events of its segment are read. What cannot be read raises, with its name.
 
     Args:
         pairs: noisy and clean file of every recording.
-        config: lengths, bins and the sensor of files that do not say it.
+        config: the codec, and the sensor of files that do not say it.
 
     Raises:
         ValueError: a file cannot be read, or the sensors of a pair differ.
@@ -94,7 +95,9 @@ class VoxelPairs(torch.utils.data.Dataset[dict[str, Tensor]]):
                 start = min(starts) if starts else None
                 if a.span is None and b.span is None:
                     start = 0
-                clock = shared_clock(a.span, b.span, duration_us=config.segment_us, start_us=start)
+                clock = shared_clock(
+                    a.span, b.span, duration_us=config.codec.segment_us, start_us=start
+                )
             self.clocks.append(clock)
             self.items += [(number, start_us) for start_us in clock]
 
@@ -104,12 +107,13 @@ class VoxelPairs(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Encode one segment of a pair."""
-        return {name: self._encode(events) for name, events in self.events(index).items()}
+        found, codec = self.events(index), self.config.codec
+        return {name: encode_segment(part, start_us=0, codec=codec) for name, part in found.items()}
 
     def events(self, index: int) -> dict[str, Events]:
         """Read the events of one segment, noisy as ``raw`` and clean as ``label``."""
         number, start = self.items[index]
-        stop = start + self.config.segment_us
+        stop = start + self.config.codec.segment_us
         found = {}
         for name, path in zip(("raw", "label"), self.pairs[number], strict=True):
             with self._open(path) as file:
@@ -127,12 +131,6 @@ class VoxelPairs(torch.utils.data.Dataset[dict[str, Tensor]]):
     def _open(self, path: Path) -> EventFile:
         return EventFile(path, sensor=stated_sensor(path) or self.config.sensor)
 
-    def _encode(self, events: Events) -> Float[Tensor, "1 bins h w"]:
-        length, bins = self.config.segment_us, self.config.bins
-        return encode_voxels(events, bins=bins, start_us=0, duration_us=length, outside="raise")[
-            None
-        ]
-
 
 def draw_crops(
     items: Sequence[Mapping[str, Tensor]] | VoxelPairs,
@@ -141,7 +139,7 @@ def draw_crops(
     batch: int,
     generator: torch.Generator,
     swap: bool = False,
-) -> dict[str, Float[Tensor, "batch 1 bins h w"]]:
+) -> dict[str, Float[Tensor, "batch c bins h w"]]:
     """Draw a batch of crops at random, each mirrored at random, square ones transposed, too.
 
     Args:
@@ -166,11 +164,12 @@ def draw_crops(
         top, left = (int(r * (n - m + 1)) for r, n, m in zip(random, size, window, strict=False))
         flips = [axis for axis, r in zip((-1, -2), random[2:4], strict=True) if r < 0.5]
         turn = random[4] < 0.5 and window[0] == window[1]
-        sign = -1 if swap and random[5] < 0.5 else 1
+        swapped = swap and random[5] < 0.5
         found = {}
         for name, grid in item.items():
             part = grid[..., top : top + window[0], left : left + window[1]].flip(flips)
-            found[name] = sign * (part.mT if turn else part)
+            part = part.mT if turn else part
+            found[name] = swap_polarity(part, channel=0) if swapped else part
         drawn.append(found)
     return {name: torch.stack([item[name] for item in drawn]) for name in ("raw", "label")}
 

@@ -1,74 +1,26 @@
 """Restoring event files: window by window through voxels, in bounded memory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from os import PathLike
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from libimg import _check
+from libimg.denoising.codec import Codec, encode_segment, toward_keeping
 from libimg.events import (
     EventFile,
     Events,
     EventWriter,
     decode_voxels,
-    encode_voxels,
     shared_clock,
     transfer_labels,
 )
 
-__all__ = ["Codec", "restore_events", "restore_file", "toward_keeping"]
+__all__ = ["restore_events", "restore_file"]
 
-Output = Literal["keep", "decode"]
 Model = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Codec:
-    """How events become voxels and come back.
-
-    Args:
-        segment_us: length of one voxel grid.
-        bins: its time bins.
-        output: ``"keep"``: of the input's events those that the restored grid still counts, with
-            their own times; ``"decode"``: new events spread evenly over each bin.
-        threshold: a voxel's fraction of an event counts as one from here on; 0.5 rounds.
-
-    Example:
-        >>> Codec().segment_us
-        20000
-    """
-
-    segment_us: int = 20_000
-    bins: int = 8
-    output: Output = "keep"
-    threshold: float = 0.5
-
-
-def toward_keeping(voxels: Tensor, *, threshold: float) -> Tensor:
-    """Shift values away from zero so that rounding turns fractions from ``threshold`` on into 1.
-
-    Args:
-        voxels: signed grid of any shape.
-        threshold: in (0, 1); 0.5 leaves everything as it is.
-
-    Returns:
-        The same shape; fractions below the threshold are 0 after rounding.
-
-    Raises:
-        ValueError: ``threshold`` is not in (0, 1).
-
-    Example:
-        >>> toward_keeping(torch.tensor([-1.4, 0.2, 0.4]), threshold=0.3).round().tolist()
-        [-2.0, 0.0, 1.0]
-    """
-    if not 0 < threshold < 1:
-        msg = f"threshold must be in (0, 1), got {threshold}"
-        raise ValueError(msg)
-    moved = (voxels.abs() + (0.5 - threshold)).clamp(min=0)
-    return moved * voxels.sign()
 
 
 @torch.no_grad()
@@ -77,7 +29,8 @@ def restore_events(events: Events, model: Model, *, start_us: int, codec: Codec)
 
     Args:
         events: sorted, all in ``[start_us, start_us + codec.segment_us)``.
-        model: from ``(1, 1, bins, h, w)`` to the same; the identity shows what the codec costs.
+        model: from ``(1, channels, bins, h, w)`` of `encode_segment` to the same; the identity
+            shows what the codec costs.
         start_us: start of the segment.
         codec: how.
 
@@ -95,15 +48,16 @@ def restore_events(events: Events, model: Model, *, start_us: int, codec: Codec)
     """
     _check.one_of("output", codec.output, ("keep", "decode"))
     window: dict[str, Any] = {"start_us": start_us, "duration_us": codec.segment_us}
-    grid = encode_voxels(events, bins=codec.bins, outside="raise", **window)
-    restored = model(grid[None, None])
-    if restored.shape != (1, 1, *grid.shape):
-        msg = f"model must keep the shape {(1, 1, *grid.shape)}, got {tuple(restored.shape)}"
+    grid = encode_segment(events, start_us=start_us, codec=codec)
+    restored = model(grid[None])
+    if restored.shape != (1, *grid.shape):
+        msg = f"model must keep the shape {(1, *grid.shape)}, got {tuple(restored.shape)}"
         raise ValueError(msg)
     if not bool(restored.isfinite().all()):
         msg = f"model gave values that are not finite for the segment at {start_us} us"
         raise ValueError(msg)
-    voxels = toward_keeping(restored[0, 0].float().to(grid.device), threshold=codec.threshold)
+    voxels = toward_keeping(restored[0].float().to(grid.device), threshold=codec.threshold)
+    voxels = voxels.clamp(min=0) if len(voxels) == 2 else voxels[0]
     if codec.output == "decode":
         return decode_voxels(voxels, **window)
     return events[transfer_labels(events, voxels, **window)]

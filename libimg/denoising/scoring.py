@@ -9,11 +9,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from libimg import metrics
+from libimg.denoising.codec import Codec, encode_segment
 from libimg.events import (
     Clock,
     Events,
     background_activity_filter,
-    encode_voxels,
     encode_windows,
     event_scores,
     hot_pixels,
@@ -88,7 +88,7 @@ def grid_scores(restored: Tensor, truth: Tensor) -> dict[str, float]:
     """Score voxel grids of one recording, segment by segment.
 
     Args:
-        restored: ``(segments, 1, bins, h, w)`` signed sums.
+        restored: ``(segments, 1, bins, h, w)`` signed sums, or 2 channels of counts.
         truth: the same.
 
     Returns:
@@ -225,29 +225,30 @@ def score_kept(
 
 
 def network_scores(
-    events: Events, model: Callable[[Tensor], Tensor], *, clock: Clock, bins: int
+    events: Events, model: Callable[[Tensor], Tensor], *, clock: Clock, codec: Codec
 ) -> Float[Tensor, " n"]:
     """Score every event by the share of its voxel that a network keeps.
 
     Args:
         events: sorted, inside the clock's windows.
-        model: from ``(1, 1, bins, h, w)`` to the same.
+        model: from ``(1, channels, bins, h, w)`` to the same.
         clock: segments of the recording.
-        bins: time bins of a segment.
+        codec: how events become voxels.
 
     Returns:
         ``(n,)``, high for signal.
 
     Example:
         >>> events = Events([5, 70], [1, 2], [0, 3], [1, -1], sensor=(4, 6))
-        >>> network_scores(events, lambda v: v / 2, clock=Clock(0, 20_000, 1), bins=8).tolist()
+        >>> clock = Clock(0, 20_000, 1)
+        >>> network_scores(events, lambda v: v / 2, clock=clock, codec=Codec()).tolist()
         [0.5, 0.5]
     """
     found = []
     for start in clock:
-        window: dict[str, Any] = {"start_us": start, "duration_us": clock.duration_us}
         part = events.between(start, start + clock.duration_us)
         with torch.no_grad():
-            grid = model(encode_voxels(part, bins=bins, **window)[None, None])[0, 0].float().cpu()
-        found.append(event_scores(part, grid, **window))
+            grid = model(encode_segment(part, start_us=start, codec=codec)[None])[0].float().cpu()
+        grid = grid if len(grid) == 2 else grid[0]
+        found.append(event_scores(part, grid, start_us=start, duration_us=clock.duration_us))
     return torch.cat(found)

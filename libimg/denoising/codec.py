@@ -1,0 +1,114 @@
+"""How a segment of events becomes the grid of a network, and which of its values count."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from libimg.events import Events, encode_voxels
+
+__all__ = ["Codec", "encode_segment", "swap_polarity", "toward_keeping"]
+
+Output = Literal["keep", "decode"]
+Polarity = Literal["sum", "split"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codec:
+    """How events become voxels and come back.
+
+    Args:
+        segment_us: length of one voxel grid.
+        bins: its time bins.
+        polarity: ``"sum"``: one signed channel, where opposite events of a voxel cancel and are
+            lost; ``"split"``: a channel of counts for each polarity, where nothing is.
+        output: ``"keep"``: of the input's events those that the restored grid still counts, with
+            their own times; ``"decode"``: new events spread evenly over each bin.
+        threshold: a voxel's fraction of an event counts as one from here on; 0.5 rounds.
+
+    Example:
+        >>> Codec().segment_us
+        20000
+    """
+
+    segment_us: int = 20_000
+    bins: int = 8
+    polarity: Polarity = "sum"
+    output: Output = "keep"
+    threshold: float = 0.5
+
+
+def encode_segment(
+    events: Events, *, start_us: int, codec: Codec
+) -> Float[Tensor, "channels bins h w"]:
+    """Encode the events of one segment as a network takes them.
+
+    Args:
+        events: all in ``[start_us, start_us + codec.segment_us)``.
+        start_us: start of the segment.
+        codec: how.
+
+    Returns:
+        ``(1, bins, h, w)`` signed, or ``(2, bins, h, w)`` counts of positive and negative events.
+
+    Raises:
+        ValueError: an event lies outside the segment.
+
+    Example:
+        >>> events = Events([5, 70], [1, 2], [0, 3], [1, -1], sensor=(4, 6))
+        >>> encode_segment(events, start_us=0, codec=Codec(polarity="split")).shape
+        torch.Size([2, 8, 4, 6])
+    """
+    grid = encode_voxels(
+        events,
+        bins=codec.bins,
+        start_us=start_us,
+        duration_us=codec.segment_us,
+        polarity=codec.polarity,
+        outside="raise",
+    )
+    return grid if codec.polarity == "split" else grid[None]
+
+
+def toward_keeping(voxels: Tensor, *, threshold: float) -> Tensor:
+    """Shift values away from zero so that rounding turns fractions from ``threshold`` on into 1.
+
+    Args:
+        voxels: signed grid of any shape.
+        threshold: in (0, 1); 0.5 leaves everything as it is.
+
+    Returns:
+        The same shape; fractions below the threshold are 0 after rounding.
+
+    Raises:
+        ValueError: ``threshold`` is not in (0, 1).
+
+    Example:
+        >>> import torch
+        >>> toward_keeping(torch.tensor([-1.4, 0.2, 0.4]), threshold=0.3).round().tolist()
+        [-2.0, 0.0, 1.0]
+    """
+    if not 0 < threshold < 1:
+        msg = f"threshold must be in (0, 1), got {threshold}"
+        raise ValueError(msg)
+    moved = (voxels.abs() + (0.5 - threshold)).clamp(min=0)
+    return moved * voxels.sign()
+
+
+def swap_polarity(voxels: Float[Tensor, "*shape"], *, channel: int) -> Float[Tensor, "*shape"]:
+    """Give every event of a grid the other polarity.
+
+    Args:
+        voxels: grids with a channel axis of one (signed) or two (counts).
+        channel: that axis.
+
+    Returns:
+        The same shape.
+
+    Example:
+        >>> import torch
+        >>> swap_polarity(torch.tensor([[1.0], [2.0]]), channel=0).tolist()
+        [[2.0], [1.0]]
+    """
+    return voxels.flip(channel) if voxels.shape[channel] == 2 else -voxels
