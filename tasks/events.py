@@ -96,7 +96,8 @@ class Config:
 def build(cfg: Config) -> nn.Module:
     """Build the network; untrained, it is the identity."""
     both = 2 if cfg.data.codec.polarity == "split" else 1
-    return nets.ResidualUNet3D(in_channels=both, out_channels=both, channels=cfg.network.channels)
+    kind = nets.UMamba if cfg.network.name == "umamba" else nets.ResidualUNet3D
+    return kind(in_channels=both, out_channels=both, channels=cfg.network.channels)
 
 
 def train(cfg: Config) -> None:

@@ -84,7 +84,7 @@ def _chunks(x: Tensor, log: Tensor, b: Tensor, c: Tensor, group: int) -> Tensor:
     y: Tensor = (c @ b.mT * decay) @ x
     if x.shape[2] == 1:
         return y
-    states = (b * 1).mT @ (decay[..., -1, :, None] * x)
+    states = b.mT @ (decay[..., -1, :, None] * x)
     before = _before(log.sum(-1), states.flatten(3), group).unflatten(3, states.shape[3:])
     since = decay[..., 0] * log[..., :1].exp()
     y = y + since[..., None] * (c @ before)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 __all__ = ["Conv3d", "ConvTranspose3d", "SumGroupNorm"]
 
 HALF = (torch.bfloat16, torch.float16)
+FEW = 16  # channels below which one slice of a volume goes wrong in half precision
 
 
 class _Convolution(torch.autograd.Function):
@@ -39,18 +40,26 @@ class _Convolution(torch.autograd.Function):
             if wanted[0]:
                 low = weight.to(x.dtype)
                 to_x = back(gradient.to(x.dtype), x, low, None, *ctx.how, [True, False, False])[0]
-            if wanted[1]:
+            if wanted[1] or wanted[2]:
                 wide = gradient.float(), x.float(), weight.float(), sizes
-                mask = [False, True, ctx.bias and wanted[2]]
+                mask = [False, wanted[1], ctx.bias and wanted[2]]
                 _, to_weight, to_bias = back(*wide, *ctx.how, mask)
-                to_weight = to_weight.to(weight.dtype)
+                to_weight = to_weight.to(weight.dtype) if wanted[1] else None
         return to_x, to_weight, to_bias, None
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, how: tuple[Any, ...]) -> Tensor:
-    """Convolve; go the safe way where a half-precision gradient may be taken on the CPU."""
-    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    if x.device.type == "cpu" and kind in HALF and torch.is_grad_enabled():
+    """Convolve; go a safe way where half precision is wrong on the CPU."""
+    cast = torch.is_autocast_enabled("cpu") and x.dtype != torch.float64
+    kind = torch.get_autocast_dtype("cpu") if cast else x.dtype
+    half = x.device.type == "cpu" and kind in HALF
+    if half and x.shape[2] == 1 < weight.shape[2] and weight.shape[1] < FEW and not how[3]:
+        with torch.autocast("cpu", enabled=False):
+            wide = None if bias is None else bias.float()
+            found = torch.ops.aten.convolution(x.to(kind).float(), weight.float(), wide, *how)
+        one: Tensor = found.to(kind)
+        return one
+    if half and torch.is_grad_enabled():
         safe: Tensor = _Convolution.apply(x.to(kind), weight, bias, how)
         return safe
     stride, padding, dilation, transposed, more, groups = how
@@ -64,7 +73,8 @@ class Conv3d(nn.Conv3d):
 
     There oneDNN's gradient of the weights of a 3-D convolution (torch 2.13 to 2.15) is wrong at
     depth 2 on some processors, and writes beyond its memory at 1 or 16 channels on others. So it
-    is computed in float32; the result and the gradient of the input stay in half precision.
+    is computed in float32; the result and the gradient of the input stay in half precision. Only
+    the result for a volume of one slice and less than 16 channels, wrong there too, is not.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class ResidualUNet3D(nn.Module):
 
     | ``channels`` | parameters |
     |---|---|
-    | ``(16, 32, 64)`` | 0.41 M |
+    | ``(16, 32, 64)`` | 0.43 M |
     | ``(32, 64, 128, 256)`` | 7.07 M, the size of E-DeflareNet |
 
     Args:
@@ -65,8 +65,8 @@ class ResidualUNet3D(nn.Module):
     ) -> None:
         super().__init__()
         widths = tuple(channels)
-        divided = all(c < groups or c % groups == 0 for c in widths)
-        if len(widths) < 2 or not divided or min(in_channels, out_channels, groups, *widths) < 1:
+        none = min(in_channels, out_channels, groups, *widths) < 1
+        if none or len(widths) < 2 or any(c > groups and c % groups for c in widths):
             msg = f"expected two or more channels that {groups} groups divide, got {widths} from "
             msg += f"{in_channels} to {out_channels}"
             raise ValueError(msg)

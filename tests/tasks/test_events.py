@@ -138,15 +138,20 @@ def test_baseline_is_the_codec(tiny: Path, noisy: Path, tmp_path: Path) -> None:
     assert int(read_events(target).p.sum()) == int(read_events(noisy).p.sum())
 
 
-@pytest.mark.parametrize("polarity", ["sum", "split"])
-def test_polarity_reaches_the_network(tiny: Path, tmp_path: Path, polarity: str) -> None:
+@pytest.mark.parametrize(
+    ("polarity", "name"), [("sum", "umamba"), ("split", "residual_unet3d"), ("split", "umamba")]
+)
+def test_networks_take_both_polarities(
+    tiny: Path, tmp_path: Path, polarity: Any, name: Any
+) -> None:
     cfg = load_config(task.Config, yaml.safe_load(tiny.read_text()))
     cfg = replace(cfg, run=replace(cfg.run, folder=str(tmp_path)), steps=1)
     codec = replace(cfg.data.codec, polarity=polarity)
     cfg = replace(cfg, data=replace(cfg.data, codec=codec, swap=True, scenes=2))
-    task.train(cfg)
-    first = weights(tmp_path / "tiny" / "last.pt")["encoder.0.project.weight"]
-    assert first.shape[1] == (2 if polarity == "split" else 1)
+    task.train(replace(cfg, network=task.NetworkConfig(name=name, channels=(4, 8))))
+    state = weights(tmp_path / "tiny" / "last.pt")
+    assert state["encoder.0.project.weight"].shape[1] == (2 if polarity == "split" else 1)
+    assert any(key.startswith("mixers") for key in state) == (name == "umamba")
 
 
 def test_prepare_and_decode(tiny: Path, tmp_path: Path) -> None:
