@@ -316,12 +316,15 @@ def score(
 
 @jit
 def keep(
-    at: Array, quota: Array, present: Array, seen: Array, out: Array
+    at: Array, grid: Array, present: Array, seen: Array, split: bool, out: Array
 ) -> None:  # pragma: no cover
-    """Keep of each voxel's events as many as their ``quota`` says, evenly by their order."""
+    """Keep of each voxel's events as many as ``grid`` (flat) says, evenly by their order."""
+    cells = len(grid)
     for i in range(len(at)):
         cell = np.uint64(at[i])
         total, k = np.int64(present[cell]), np.int64(seen[cell])
         seen[cell] += 1
-        wanted = min(np.int64(np.rint(max(quota[i], ZERO) * np.float32(total))), total)
+        value = grid[cell] if split or at[i] < cells else -grid[np.uint64(at[i] - cells)]
+        most = np.float32(2147483648)  # held before it becomes an integer, which has an end
+        wanted = min(np.int64(min(max(np.rint(value), ZERO), most)), total)
         out[i] = (k + 1) * wanted // total > k * wanted // total

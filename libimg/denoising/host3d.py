@@ -114,9 +114,9 @@ def write_3dunet_configs(
             "patch_shape": list(size),
             "stride_shape": list(stride),
         }
-        transformer: dict[str, Any] = {"raw": list(plain)}
+        transformer: dict[str, Any] = {"raw": [dict(step) for step in plain]}
         if label:
-            transformer["label"] = list(plain)
+            transformer["label"] = [dict(step) for step in plain]
         else:
             slices["halo_shape"] = [0, 0, 0]
         return {

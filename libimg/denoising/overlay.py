@@ -126,7 +126,9 @@ class Overlays:
 
     def _noise(self, half: int) -> tuple[Events, int]:
         noise = read_events(self.folder / self.noise)
-        assert noise.span is not None
+        if noise.span is None:
+            msg = f"{self.folder / self.noise}: expected a recording of noise, got no events"
+            raise ValueError(msg)
         period = (noise.span[1] - noise.span[0] + 1) // 2
         start = noise.span[0] + half * period
         return noise.between(start, start + period).shift(-start), period

@@ -14,6 +14,7 @@ from libimg.events.stream import Events, trusted
 __all__ = ["decode_voxels", "event_scores", "transfer_labels"]
 
 Placement = Literal["even", "random", "centre"]
+LONGEST = 2**20  # microseconds a bin up to which a counting sort over them is worth its memory
 
 
 def decode_voxels(
@@ -65,14 +66,15 @@ def decode_voxels(
         raise ValueError(msg)
     if placement != "random":
         generator = None
-    if voxels.device.type == "cpu" and voxels.dtype in (torch.float32, torch.float64):
+    short = duration_us <= LONGEST * len(counts)
+    if voxels.device.type == "cpu" and short and voxels.dtype in (torch.float32, torch.float64):
         return _decode_cpu(counts, edges, placement, generator)
     return decode_by_sort(counts, edges, placement, generator)
 
 
 def bin_edges(bins: int, *, start_us: int, duration_us: int) -> list[int]:
     """First microsecond of every bin, and the end of the window."""
-    _check.positive(duration_us=duration_us)
+    _check.positive(bins=bins, duration_us=duration_us)
     if duration_us < bins:
         msg = f"duration_us must be at least one microsecond a bin, got {duration_us} for {bins}"
         raise ValueError(msg)
@@ -102,7 +104,8 @@ def transfer_labels(
         True for events to keep; ``events[mask]`` is the restored stream.
 
     Raises:
-        ValueError: an event lies outside the window or the grid, or the shape is wrong.
+        ValueError: an event lies outside the window or the grid, the shape is wrong, a value is
+            not finite, or the window is shorter than a microsecond a bin.
 
     Example:
         >>> events = Events([0, 1, 2, 3], [0] * 4, [0] * 4, [1, 1, 1, -1], sensor=(1, 1))
@@ -110,20 +113,21 @@ def transfer_labels(
         [False, False, True, False]
     """
     at = _places(events, voxels, start_us, duration_us)
-    share, present = _shares(at, voxels)
+    grid, present = _tally(at, voxels)
     if at.device.type == "cpu":
         from libimg._ops import event_kernels as kernels
 
         kept = np.empty(len(at), np.bool_)
         seen = np.zeros(present.numel(), np.int32)
-        kernels.keep(at.numpy(), share.numpy(), present.numpy(), seen, kept)
+        split = voxels.ndim == 4
+        kernels.keep(at.numpy(), grid.numpy(), present.numpy(), seen, split, kept)
         return torch.from_numpy(kept)
     order = torch.argsort(at, stable=True)
     first = (present.cumsum(0) - present)[at[order]]
     rank = torch.empty_like(at)
     rank[order] = torch.arange(len(at), device=at.device) - first
     total = present[at]
-    wanted = torch.minimum((share.clamp(min=0) * total).round().long(), total)
+    wanted = torch.minimum(grid[at].round().clamp(0, 2**31).long(), total)
     return (rank + 1) * wanted // total > rank * wanted // total
 
 
@@ -147,14 +151,23 @@ def event_scores(
         voxel, ``(n,)``; high for signal. Thresholding it is a denoiser.
 
     Raises:
-        ValueError: an event lies outside the window or the grid, or the shape is wrong.
+        ValueError: an event lies outside the window or the grid, the shape is wrong, a value is
+            not finite, or the window is shorter than a microsecond a bin.
 
     Example:
         >>> events = Events([0, 1], [0, 0], [0, 0], [1, -1], sensor=(1, 1))
         >>> event_scores(events, torch.full((1, 1, 1), 0.8), start_us=0, duration_us=10).tolist()
         [0.8, -0.8]
     """
-    return _shares(_places(events, voxels, start_us, duration_us), voxels)[0]
+    at = _places(events, voxels, start_us, duration_us)
+    grid, present = _tally(at, voxels)
+    if at.device.type == "cpu":
+        from libimg._ops import event_kernels as kernels
+
+        share = np.empty(len(at), np.float32)
+        kernels.score(at.numpy(), grid.numpy(), present.numpy(), voxels.ndim == 4, share)
+        return torch.from_numpy(share)
+    return grid[at] / present[at]
 
 
 def _split_view(voxels: Tensor) -> Tensor:
@@ -272,17 +285,18 @@ def _places(events: Events, voxels: Tensor, start_us: int, duration_us: int) -> 
     return at
 
 
-def _shares(at: Tensor, voxels: Tensor) -> tuple[Tensor, Tensor]:
-    """Share of its voxel's events of its polarity that the grid keeps, and how many there are."""
+def _tally(at: Tensor, voxels: Tensor) -> tuple[Tensor, Tensor]:
+    """Flat grid, and how many events each voxel of ``(2, bins, h, w)`` holds."""
     grid, split = voxels.detach().float().reshape(-1), voxels.ndim == 4
+    bad = int((~grid.isfinite()).sum())
+    if bad:
+        msg = f"voxels must be finite, got {bad} values that are not"
+        raise ValueError(msg)
     size = grid.numel() if split else 2 * grid.numel()
     if at.device.type == "cpu":
         from libimg._ops import event_kernels as kernels
 
-        present, share = np.zeros(size, np.int32), np.empty(len(at), np.float32)
+        present = np.zeros(size, np.int32)
         kernels.tally(at.numpy(), present)
-        kernels.score(at.numpy(), grid.numpy(), present, split, share)
-        return torch.from_numpy(share), torch.from_numpy(present)
-    counts = torch.bincount(at, minlength=size)
-    wanted = grid if split else torch.cat((grid, -grid))
-    return wanted[at] / counts[at], counts
+        return grid, torch.from_numpy(present)
+    return grid if split else torch.cat((grid, -grid)), torch.bincount(at, minlength=size)

@@ -19,7 +19,7 @@ __all__ = [
     "time_surface_score",
 ]
 
-NEVER = 2**31 - 1  # age of a support that never came
+NEVER = 2**31 - 1  # age of a support that never came; none is higher
 
 
 def support_age(
@@ -39,8 +39,9 @@ def support_age(
         same_polarity: count only events of the event's own polarity.
 
     Returns:
-        Microseconds, ``(n,)``, 2147483647 where fewer than k neighbours ever fired. Low for
-        signal: the negative age is a score for an ROC curve.
+        Microseconds, ``(n,)``, 2147483647 where fewer than k neighbours fired in the 35 minutes
+        that a limit of 2^31 - 1 gives. Low for signal: the negative age is a score for an ROC
+        curve.
 
     Raises:
         ValueError: ``k`` or ``radius`` out of range, times run backwards, or a pixel lies beyond
@@ -68,6 +69,8 @@ def support_age(
         loops.newest(t, x, y, last.reshape(-1), last.shape[2], NEVER, age)
     else:
         loops.kth(t, x, y, p, last, radius, k, same_polarity, NEVER, np.empty(k, last.dtype), age)
+    if last.dtype != np.int32:
+        np.minimum(age, NEVER, out=age)
     return torch.from_numpy(age).to(events.t_us.device)
 
 
@@ -97,7 +100,8 @@ def background_activity_filter(
         Delbruck, Frame-free dynamic digital vision, 2008.
     """
     _check.positive(window_us=window_us)
-    return support_age(events, radius=radius, same_polarity=same_polarity) <= window_us
+    age = support_age(events, radius=radius, same_polarity=same_polarity)
+    return age <= min(window_us, NEVER - 1)
 
 
 def stcf(
@@ -132,7 +136,8 @@ def stcf(
         Guo and Delbruck, TPAMI 2023.
     """
     _check.positive(window_us=window_us)
-    return support_age(events, k=k, radius=radius, same_polarity=same_polarity) <= window_us
+    age = support_age(events, k=k, radius=radius, same_polarity=same_polarity)
+    return age <= min(window_us, NEVER - 1)
 
 
 def time_surface_score(

@@ -24,9 +24,10 @@ def latest(
 
 
 def support_age(rows: Sequence[Row], *, k: int, radius: int, same_polarity: bool) -> list[int]:
-    """Time since the k-th newest of the neighbours' latest events."""
+    """Time since the k-th newest of the neighbours' latest events, at most that for never."""
     found = latest(rows, radius, same_polarity=same_polarity)
-    return [now - times[k - 1] if len(times) >= k else NEVER for now, times in found]
+    ages = (now - times[k - 1] if len(times) >= k else NEVER for now, times in found)
+    return [min(age, NEVER) for age in ages]
 
 
 def time_surface(
