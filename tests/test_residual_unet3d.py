@@ -293,6 +293,18 @@ def test_gradients_in_half_precision(kind: str, a: int, b: int, depth: int) -> N
         assert error < 0.01, (name, float(error))
 
 
+@pytest.mark.parametrize("kind", list(LAYERS))
+@pytest.mark.parametrize(("a", "b"), [(1, 16), (16, 1), (4, 8)])
+def test_gradients_of_weights_are_those_of_float32(kind: str, a: int, b: int) -> None:
+    """Not rounded to half precision: on every processor the sums are not in torch's own layer."""
+    torch.manual_seed(0)
+    layer = LAYERS[kind](a, b)
+    x = noise(2, a, 2, 9, 10).bfloat16().float()
+    exact, half = gradients(layer, x, half=False), gradients(layer, x, half=True)
+    for name, _ in layer.named_parameters():
+        assert torch.allclose(half[name], exact[name], rtol=1e-4, atol=1e-4), name
+
+
 @pytest.mark.parametrize("channels", [1, 3, 12, 16])
 def test_one_slice_of_few_channels_in_half_precision(channels: int) -> None:
     """Without gradients too; torch's own layer gives noise here on some processors."""

@@ -27,7 +27,7 @@ def write_3dunet(items: VoxelPairs, folder: str | PathLike[str]) -> list[Path]:
         The files.
 
     Raises:
-        ValueError: the polarities are split.
+        ValueError: the polarities are split, or two recordings have the same name.
 
     Example:
         >>> import tempfile
@@ -44,6 +44,11 @@ def write_3dunet(items: VoxelPairs, folder: str | PathLike[str]) -> list[Path]:
 
     if items.config.codec.polarity != "sum":
         msg = "items: pytorch-3dunet's files are for the polarity 'sum', got 'split'"
+        raise ValueError(msg)
+    names = [noisy.stem for noisy, _ in items.pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        msg = f"items: recordings need names of their own, got more than one of {twice}"
         raise ValueError(msg)
     target, written, numbers = Path(folder), [], dict.fromkeys(range(len(items.pairs)), 0)
     target.mkdir(parents=True, exist_ok=True)
@@ -195,8 +200,8 @@ def decode_predictions(
 
     Raises:
         FileNotFoundError: there are no predictions, or one has no prepared file.
-        ValueError: a prediction lacks its data set or has the wrong shape, or ``"keep"`` is asked
-            for without ``noisy``.
+        ValueError: a prediction lacks its data set, has another shape than its prepared file or
+            is not finite, or ``"keep"`` is asked for without ``noisy``.
     """
     import h5py
 
@@ -208,19 +213,20 @@ def decode_predictions(
     if not files:
         msg = f"{predictions}: no *_predictions.h5 there"
         raise FileNotFoundError(msg)
-    segments: dict[str, list[tuple[int, int, Path]]] = {}
+    segments: dict[str, list[tuple[int, int, Path, tuple[int, ...]]]] = {}
     for path in files:
         source = Path(prepared) / path.name.replace("_predictions.h5", ".h5")
         if not source.exists():
             msg = f"{path}: its prepared file {source} is missing"
             raise FileNotFoundError(msg)
         with h5py.File(source, "r") as file:
-            at = int(file.attrs["start_us"]), int(file.attrs["duration_us"]), path
-            segments.setdefault(str(file.attrs["recording"]), []).append(at)
+            at = int(file.attrs["start_us"]), int(file.attrs["duration_us"])
+            part = (*at, path, (1, *file["raw"].shape))
+            segments.setdefault(str(file.attrs["recording"]), []).append(part)
     written = []
     for recording, parts in sorted(segments.items()):
         target = Path(output) / recording
-        grids = [(_prediction(path), start, length) for start, length, path in sorted(parts)]
+        grids = [(_prediction(path, like), at, length) for at, length, path, like in sorted(parts)]
         size = (grids[0][0].shape[-2], grids[0][0].shape[-1])
         with EventWriter(target, sensor=size, start_us=grids[0][1]) as writer:
             for grid, start, length in grids:
@@ -237,7 +243,7 @@ def decode_predictions(
     return written
 
 
-def _prediction(path: Path) -> torch.Tensor:
+def _prediction(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     import h5py
 
     with h5py.File(path, "r") as file:
@@ -245,7 +251,11 @@ def _prediction(path: Path) -> torch.Tensor:
             msg = f"{path}: no data set 'predictions', has {', '.join(file) or 'nothing'}"
             raise ValueError(msg)
         grid = torch.from_numpy(file["predictions"][...]).float()
-    if grid.ndim != 4 or grid.shape[0] != 1:
-        msg = f"{path}: expected predictions of (1, bins, h, w), got shape {tuple(grid.shape)}"
+    if grid.shape != shape:
+        msg = f"{path}: expected predictions of (1, bins, h, w) = {shape}, got shape "
+        msg += f"{tuple(grid.shape)}"
+        raise ValueError(msg)
+    if not bool(grid.isfinite().all()):
+        msg = f"{path}: expected finite predictions, got {int((~grid.isfinite()).sum())} others"
         raise ValueError(msg)
     return grid[0]

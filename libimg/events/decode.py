@@ -64,8 +64,7 @@ def decode_voxels(
     if placement == "random" and generator is None:
         msg = "generator is needed for placement='random', got None"
         raise ValueError(msg)
-    if placement != "random":
-        generator = None
+    generator = generator if placement == "random" else None
     short = duration_us <= LONGEST * len(counts)
     if voxels.device.type == "cpu" and short and voxels.dtype in (torch.float32, torch.float64):
         return _decode_cpu(counts, edges, placement, generator)
@@ -119,8 +118,7 @@ def transfer_labels(
 
         kept = np.empty(len(at), np.bool_)
         seen = np.zeros(present.numel(), np.int32)
-        split = voxels.ndim == 4
-        kernels.keep(at.numpy(), grid.numpy(), present.numpy(), seen, split, kept)
+        kernels.keep(at.numpy(), grid.numpy(), present.numpy(), seen, voxels.ndim == 4, kept)
         return torch.from_numpy(kept)
     order = torch.argsort(at, stable=True)
     first = (present.cumsum(0) - present)[at[order]]

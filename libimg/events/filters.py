@@ -39,8 +39,8 @@ def support_age(
         same_polarity: count only events of the event's own polarity.
 
     Returns:
-        Microseconds, ``(n,)``, 2147483647 where fewer than k neighbours fired in the 35 minutes
-        that a limit of 2^31 - 1 gives. Low for signal: the negative age is a score for an ROC
+        Microseconds, ``(n,)``; 2147483647, which no age exceeds, where fewer than k neighbours
+        fired in the 35 minutes before. Low for signal: the negative age is a score for an ROC
         curve.
 
     Raises:

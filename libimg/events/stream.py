@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, Int8, Int64, Integer, UInt16
+from jaxtyping import Bool, Int8, Int64, Integer, UInt16
 from torch import Tensor
 
 __all__ = ["Events", "concatenate"]
@@ -160,7 +160,7 @@ def concatenate(streams: Sequence[Events], *, sort: bool = False) -> Events:
     return joined.sort() if sort else joined
 
 
-def polarity(values: Int[Tensor, " *shape"]) -> Int8[Tensor, " *shape"]:
+def polarity(values: Integer[Tensor, " *shape"]) -> Int8[Tensor, " *shape"]:
     """Turn integers that are 0/1 or -1/+1 into -1/+1."""
     low, high = (int(v) for v in values.aminmax()) if values.numel() else (1, 1)
     if low < -1 or high > 1 or (low == -1 and bool((values == 0).any())):

@@ -139,9 +139,9 @@ def _mean(
         raise ValueError(msg)
     positive(**({} if samples is None else {"samples": samples}))
     here, there = _matrix("estimate", estimate), _matrix("truth", truth)
+    here, there = _scaled(here, there, normalise, scale)
     if not len(here) and not len(there):
         return 0.0
-    here, there = _scaled(here, there, normalise, scale)
     ways = {"forward": (here, there), "backward": (there, here)}
     chosen = ways.values() if direction == "both" else [ways[direction]]
     means = [_one_way(*way, score, samples, generator) for way in chosen if len(way[0])]

@@ -1,4 +1,4 @@
-"""Voxel grids of known projects and a decoder, event by event in exact fractions.
+"""Voxel grids of known projects and a codec, event by event in exact fractions.
 
 Each formula is the published one with the window made explicit, the faults at its ends included.
 Events are rows ``(t, x, y, p)``, ``p`` -1 or +1; results are float64 arrays ``(bins, h, w)``.
@@ -119,13 +119,76 @@ def eflare(
     return grid
 
 
+def count(
+    rows: Sequence[Row],
+    convention: str,
+    interpolation: str,
+    *,
+    bins: int,
+    start_us: int,
+    duration_us: int,
+    sensor: tuple[int, int],
+    windows: int = 1,
+) -> np.ndarray:
+    """Grids ``(windows, 2, bins, h, w)`` (positive, negative) as the documentation tells them.
+
+    ``s`` by convention, held to [0, B - 1]; the nearest bin is the later of two equally near.
+    """
+    closed = convention in ("e2vid", "event_utils", "dsec")
+    grid = np.zeros((windows, 2, bins, *sensor))
+    for t, x, y, p in inside(rows, start_us, windows * duration_us, *sensor, closed=closed):
+        window = min((t - start_us) // duration_us, windows - 1)
+        tau = Fraction(t - start_us - window * duration_us, duration_us)
+        s = (bins - 1) * tau if closed else bins * tau
+        if convention in ("edges", "eflare", "rvt", "metavision"):
+            s -= Fraction(1, 2)
+        s = min(max(s, Fraction(0)), Fraction(bins - 1))
+        cells = grid[window, int(p < 0), :, y, x]
+        if interpolation == "none":
+            cells[floor(s + Fraction(1, 2))] += 1
+            continue
+        left = floor(s)
+        cells[left] += float(1 - (s - left))
+        if s > left:
+            cells[left + 1] += float(s - left)
+    return grid
+
+
+def voxel(row: Row, bins: int, start: int, duration: int) -> tuple[int, int, int, int]:
+    """Bin of convention ``edges``, row, column and polarity of an event."""
+    t, x, y, p = row
+    return bins * (t - start) // duration, y, x, p
+
+
+def shares(rows: Sequence[Row], grid: np.ndarray, start: int, duration: int) -> list[Fraction]:
+    """For each event, what the grid holds of its polarity by how many of its kind there are."""
+    split = grid.ndim == 4
+    at = [voxel(row, grid.shape[-3], start, duration) for row in rows]
+    part = [grid[int(p < 0)] if split else p * grid for *_, p in at]
+    return [Fraction(float(g[a[:3]])) / at.count(a) for g, a in zip(part, at, strict=True)]
+
+
+def transfer(rows: Sequence[Row], grid: np.ndarray, start: int, duration: int) -> list[bool]:
+    """Keep ``wanted`` of the n events of a voxel and polarity: always ⌊k wanted / n⌋ of k."""
+    at = [voxel(row, grid.shape[-3], start, duration) for row in rows]
+    seen: dict[tuple[int, int, int, int], int] = {}
+    kept = []
+    for a, share in zip(at, shares(rows, grid, start, duration), strict=True):
+        n = at.count(a)
+        wanted = min(max(round(share * n), 0), n)
+        k = seen.get(a, 0)
+        seen[a] = k + 1
+        kept.append(floor(Fraction((k + 1) * wanted, n)) > floor(Fraction(k * wanted, n)))
+    return kept
+
+
 def decode(grid: np.ndarray, start: int, duration: int, *, centre: bool = False) -> list[Row]:
     """Events of an integer grid ``(bins, h, w)`` or ``(2, bins, h, w)``, bin by bin, sorted."""
     signed = grid[None] if grid.ndim == 3 else np.stack((grid[0], -grid[1]))
     rows: list[Row] = []
     bins, height, width = signed.shape[1:]
     for b in range(bins):
-        times = [t for t in range(duration) if bins * t // duration == b]
+        first, stop = (-(-edge * duration // bins) for edge in (b, b + 1))
         found: list[Row] = []
         for part in signed:
             for y in range(height):
@@ -133,7 +196,7 @@ def decode(grid: np.ndarray, start: int, duration: int, *, centre: bool = False)
                     n = abs(int(part[b, y, x]))
                     for k in range(n):
                         at = Fraction(1, 2) if centre else Fraction(2 * k + 1, 2 * n)
-                        t = start + times[0] + floor(at * len(times))
+                        t = start + first + floor(at * (stop - first))
                         found.append((t, x, y, 1 if part[b, y, x] > 0 else -1))
         rows += sorted(found, key=lambda row: row[0])
     return rows

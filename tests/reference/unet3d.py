@@ -20,8 +20,8 @@ def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) 
     wide = np.pad(x, [(0, 0), *((k // 2, k // 2) for k in kernel)])
     out = np.zeros((len(weight), *size))
     for at in product(*map(range, kernel)):
-        part = wide[:, *(slice(a, a + n) for a, n in zip(at, size, strict=True))]
-        out += np.einsum("oi,idhw->odhw", weight[:, :, *at], part)
+        part = tuple(slice(a, a + n) for a, n in zip(at, size, strict=True))
+        out += np.einsum("oi,idhw->odhw", weight[(..., *at)], wide[(slice(None), *part)])
     return out if bias is None else out + bias[:, None, None, None]
 
 
@@ -30,8 +30,8 @@ def enlarge(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.nd
     size = [2 * n - 1 for n in x.shape[1:]]
     out = np.zeros((weight.shape[1], *(n + 2 for n in size)))
     for at in product(range(3), repeat=3):
-        every = (slice(a, a + n, 2) for a, n in zip(at, size, strict=True))
-        out[:, *every] += np.einsum("io,idhw->odhw", weight[:, :, *at], x)
+        every = tuple(slice(a, a + n, 2) for a, n in zip(at, size, strict=True))
+        out[(slice(None), *every)] += np.einsum("io,idhw->odhw", weight[(..., *at)], x)
     out = out[:, 1:-1, 1:-1, 1:-1]
     return out if bias is None else out + bias[:, None, None, None]
 
@@ -45,8 +45,7 @@ def nearest(x: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 def halve(x: np.ndarray) -> np.ndarray:
     """Take the largest of 2×2×2 voxels; an odd last one is left out."""
-    even = [n // 2 * 2 for n in x.shape[1:]]
-    x = x[:, *(slice(n) for n in even)]
+    x = x[tuple(slice(n // 2 * 2) if i else slice(n) for i, n in enumerate(x.shape))]
     corners = (x[:, a::2, b::2, c::2] for a, b, c in product(range(2), repeat=3))
     return np.maximum.reduce(list(corners))
 
