@@ -159,8 +159,10 @@ def validate(run: Run, net: nn.Module, held: VoxelPairs) -> dict[str, float]:
     for index in range(len(held)):
         batch = {name: grid[None].to(run.device) for name, grid in held[index].items()}
         with run.autocast():
-            restored = net(batch["raw"]).float().round()
-        rows.append(denoising.grid_scores(restored, batch["label"]))
+            restored = net(batch["raw"]).float()
+        if held.config.codec.output == "keep":
+            restored = denoising.limit_to_input(restored, batch["raw"])
+        rows.append(denoising.grid_scores(restored.round(), batch["label"]))
     net.train()
     return {f"val/{name}": sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 

@@ -22,7 +22,7 @@ from libimg.events import (
     write_events,
 )
 from libimg.events.reader import stated_sensor
-from tests.reference.events import Row, from_rows, rows_of, stream, windows
+from tests.reference.events import from_rows, rows_of, stream, windows
 
 SENSOR = (12, 17)
 START = 1_000_003  # not on a millisecond
@@ -79,7 +79,7 @@ def dsec(
         group = file.create_group("events")
         t = columns["t"] - (offset or 0)
         for name, values in {**columns, "t": t.astype(np.uint32)}.items():
-            group.create_dataset(name, data=values, chunks=(64,), **options)
+            group.create_dataset(name, data=values, chunks=(64,), maxshape=(None,), **options)
         extras = group if inside else file
         if index:
             found = ms_index(t).astype(np.uint64)
@@ -298,11 +298,11 @@ def test_a_range_does_not_load_the_file(tmp_path: Path, layout: str, loaded: lis
     path = made(tmp_path / "a.h5", layout, events)
     loaded.clear()
     with EventFile(path, sensor=SENSOR) as file:
-        assert sum(loaded) <= table + 3  # ends of the file
+        assert table + 2 <= sum(loaded) <= table + 3  # ends of the file
         loaded.clear()
         piece = file.read(start_us=START + 500_000, stop_us=START + 520_000)
         assert 100 < len(piece) < 400
-        assert sum(loaded) <= 4 * len(piece) + 2 * 16  # columns, two searches
+        assert len(piece) <= sum(loaded) <= 4 * len(piece) + 2 * 16  # columns, two searches
 
 
 def test_windows_are_read_one_at_a_time(tmp_path: Path, loaded: list[int]) -> None:
@@ -312,7 +312,7 @@ def test_windows_are_read_one_at_a_time(tmp_path: Path, loaded: list[int]) -> No
         loaded.clear()
         for i, piece in enumerate(pieces):
             assert 0 < len(piece) < 400
-            assert sum(loaded) <= 4 * len(piece) + 2 * 16
+            assert len(piece) <= sum(loaded) <= 4 * len(piece) + 2 * 16
             begin = START + i * 20_000
             assert rows_of(piece) == rows_of(events.between(begin, begin + 20_000))
             loaded.clear()
@@ -375,9 +375,8 @@ def test_the_file_has_the_stated_types(tmp_path: Path) -> None:
 def test_a_writer_appends(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with EventWriter(path, sensor=SENSOR) as writer:
-        for first in (0, 100, 100, 250):
-            last = {0: 100, 100: 250, 250: 400}[first]
-            writer.append(EVENTS[first:last] if writer.count == first else EVENTS[:0])
+        for first, last in ((0, 100), (100, 100), (100, 250), (250, 400)):
+            writer.append(EVENTS[first:last])
         assert writer.count == 400
         assert [p.name for p in tmp_path.iterdir()] == ["a.h5.part"]
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
@@ -402,9 +401,13 @@ def test_a_writer_refuses_what_does_not_belong(tmp_path: Path) -> None:
 
 
 def test_an_error_leaves_no_file(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), EventWriter(tmp_path / "a.h5", sensor=SENSOR) as writer:
-        writer.append(EVENTS)
-        raise KeyError
+    def fail() -> None:
+        with EventWriter(tmp_path / "a.h5", sensor=SENSOR) as writer:
+            writer.append(EVENTS)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert list(tmp_path.iterdir()) == []
     write_events(tmp_path / "a.h5", EVENTS)
     with pytest.raises(ValueError, match=r"a\.h5: t_us runs backwards"):
@@ -541,9 +544,7 @@ def test_other_tables_are_refused(tmp_path: Path) -> None:
 def test_time_running_backwards_is_sorted_on_request_only(tmp_path: Path, layout: str) -> None:
     order = np.arange(400)
     order[[30, 300]] = order[[300, 30]]
-    shuffled = EVENTS[np.r_[order].tolist()] if False else from_rows(
-        [rows_of(EVENTS)[i] for i in order], SENSOR
-    )
+    shuffled = from_rows([rows_of(EVENTS)[i] for i in order], SENSOR)
     expected = sorted(rows_of(shuffled), key=lambda row: row[0])
     with EventFile(made(tmp_path / "a.h5", layout, shuffled), sensor=SENSOR) as file:
         with pytest.raises(ValueError, match=r"a\.h5: t runs backwards at event 31;.*sort=True"):
@@ -619,16 +620,23 @@ def test_sensors_that_are_none(tmp_path: Path, sensor: tuple[int, int]) -> None:
 
 
 def test_an_index_that_belongs_to_another_file(tmp_path: Path) -> None:
-    path = changed(made(tmp_path / "a.h5", "dsec"), "ms_to_idx", np.full(40, 1000))
-    with pytest.raises(ValueError, match=r"a\.h5: .*ms_to_idx"):
-        read_events(path, sensor=SENSOR, start_us=START, stop_us=START + 5000)
+    path = made(tmp_path / "a.h5", "dsec")
+    with h5py.File(path) as file:
+        late = file["ms_to_idx"][:] + 1
+    for wrong in (np.full(40, 1000), np.zeros(40, int), late, late[::-1]):
+        changed(path, "ms_to_idx", wrong)
+        with pytest.raises(ValueError, match=r"a\.h5: ms_to_idx does not fit the times near 10"):
+            read_events(path, sensor=SENSOR, start_us=START + 5000, stop_us=START + 10_000)
+        assert rows_of(read_events(path, sensor=SENSOR)) == rows_of(EVENTS)
 
 
 def test_blosc_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = made(tmp_path / "a.h5", "dsec blosc")
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)
     for read in (read_events, EventFile, stated_sensor):
-        with pytest.raises(ImportError, match=r'a\.h5: hdf5plugin .* pip install "libimg\[tasks\]"'):
+        with pytest.raises(
+            ImportError, match=r'a\.h5: hdf5plugin .* pip install "libimg\[tasks\]"'
+        ):
             read(path)
     monkeypatch.undo()
     assert rows_of(read_events(path, sensor=SENSOR)) == rows_of(EVENTS)

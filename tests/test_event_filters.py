@@ -156,6 +156,16 @@ def test_time_surface_filter(
     assert kept.tolist() == (mean > threshold).tolist()
 
 
+def test_the_threshold_is_of_the_mean_over_the_neighbours() -> None:
+    for radius in (1, 2):
+        side, middle = 2 * radius + 1, (radius, radius)
+        ring = [dot(0, x, y) for x in range(side) for y in range(side) if (x, y) != middle]
+        events = from_rows([*ring, dot(0, *middle)], (side, side))
+        for threshold, kept in ((0.99, True), (1.0, False)):
+            result = time_surface_filter(events, threshold=threshold, radius=radius)
+            assert result.tolist() == [False] * len(ring) + [kept]
+
+
 @given(streams(), st.sampled_from((0.5, 1.0, 2.5)), st.integers(1, 4))
 def test_hot_pixels(recording: Recording, factor: float, least: int) -> None:
     events = from_rows(*recording)

@@ -381,6 +381,14 @@ def test_relative_plausibility(rows: list[tuple[float, bool]]) -> None:
     assert result == pytest.approx(sum(alone) / len(alone), abs=1e-9)
 
 
+@pytest.mark.parametrize("p", [0.51, 0.55, 0.7, 0.49, 0.3])
+def test_the_wrong_decision_costs_the_log_odds(p: float) -> None:
+    wrong = torch.tensor([p < 0.5])
+    chance = torch.tensor([p], dtype=torch.float64)
+    assert relative_plausibility(chance, ~wrong) == 0
+    assert relative_plausibility(chance, wrong) == pytest.approx(abs(math.log(p / (1 - p))))
+
+
 def test_impossible_events_cost_much_but_not_all() -> None:
     for p, keep in ((0.0, True), (1.0, False)):
         cost = relative_plausibility(torch.tensor([p]), torch.tensor([keep]))

@@ -2,6 +2,7 @@
 
 from libimg.denoising.codec import Codec as Codec
 from libimg.denoising.codec import encode_segment as encode_segment
+from libimg.denoising.codec import limit_to_input as limit_to_input
 from libimg.denoising.codec import swap_polarity as swap_polarity
 from libimg.denoising.codec import toward_keeping as toward_keeping
 from libimg.denoising.evaluate import evaluate_pairs as evaluate_pairs
@@ -48,6 +49,7 @@ __all__ = [
     "event_panel",
     "grid_scores",
     "label_by_truth",
+    "limit_to_input",
     "network_scores",
     "on_device",
     "overlay_noise",

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from libimg.events import Events, encode_voxels
 
-__all__ = ["Codec", "encode_segment", "swap_polarity", "toward_keeping"]
+__all__ = ["Codec", "encode_segment", "limit_to_input", "swap_polarity", "toward_keeping"]
 
 Output = Literal["keep", "decode"]
 Polarity = Literal["sum", "split"]
@@ -112,3 +112,23 @@ def swap_polarity(voxels: Float[Tensor, "*shape"], *, channel: int) -> Float[Ten
         [[2.0], [1.0]]
     """
     return voxels.flip(channel) if voxels.shape[channel] == 2 else -voxels
+
+
+def limit_to_input(
+    restored: Float[Tensor, "*shape"], raw: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """Hold every voxel between zero and the input: what can be kept of the input's events.
+
+    Args:
+        restored: grids that a network gives.
+        raw: the grids that it was given.
+
+    Returns:
+        The same shape.
+
+    Example:
+        >>> import torch
+        >>> limit_to_input(torch.tensor([0.7, 5.0, -1.0]), torch.tensor([0.0, 2.0, 1.0])).tolist()
+        [0.0, 2.0, 0.0]
+    """
+    return restored.clamp(raw.clamp(max=0), raw.clamp(min=0))

@@ -128,6 +128,10 @@ def _prophesee(file: Any, events: Any) -> Layout:
     if not {"t", "x", "y", "p"} <= set(fields) or events.ndim != 1:
         msg = f"/CD/events must have the fields t, x, y, p, got {fields} of shape {events.shape}"
         raise ValueError(msg)
+    for k in "txyp":
+        if events.dtype[k].kind not in "biu":
+            msg = f"field {k} of /CD/events must hold integers, got {events.dtype[k]}"
+            raise ValueError(msg)
     _undo_filters(events)
     columns: dict[str, Any] = {k: _field(events, k) for k in "txyp"}
     return Layout("prophesee", len(events), **columns, sensor=_sensor(file, events))

@@ -84,17 +84,26 @@ class EventFile:
         return self._layout.count
 
     def index(self, t_us: int) -> int:
-        """Return the number of events before a time, by a search in the file."""
+        """Return the number of events before a time, by a search in the file.
+
+        Raises:
+            ValueError: DSEC's ``ms_to_idx`` contradicts the times; with the name of the file.
+        """
         first, last = 0, len(self)
         table = self._layout.ms_to_idx
         if table is not None and len(table):
             ms = (t_us - self._layout.offset_us) // 1000
             if 0 <= ms < len(table):
-                first = int(table[ms])
+                first = min(int(table[ms]), len(self))
             if 0 <= ms + 1 < len(table):
-                last = int(table[ms + 1])
+                last = min(int(table[ms + 1]), len(self))
         with named(self.path):
-            return bisect_left(range(len(self)), t_us, first, last, key=self._time)
+            found = bisect_left(range(len(self)), t_us, first, last, key=self._time)
+            beside = range(max(found - 1, 0), min(found + 1, len(self)))
+            if table is not None and any((self._time(i) < t_us) != (i < found) for i in beside):
+                msg = f"ms_to_idx does not fit the times near {t_us} us, or they run backwards"
+                raise ValueError(msg)
+        return found
 
     def read(
         self, *, start_us: int | None = None, stop_us: int | None = None, sort: bool = False

@@ -66,8 +66,8 @@ class EventWriter:
         """Write events behind those that are there.
 
         Raises:
-            ValueError: another sensor, times that run backwards, or pixels beyond the sensor;
-                with the name of the file.
+            ValueError: another sensor, times that run backwards or are negative, or pixels beyond
+                the sensor; with the name of the file.
         """
         if not len(events):
             return
@@ -77,6 +77,9 @@ class EventWriter:
                 raise ValueError(msg)
             events.validate()
             first = int(events.t_us[0])
+            if first < 0:
+                msg = f"t is negative: {first} us"
+                raise ValueError(msg)
             if self._last is not None and first < self._last:
                 msg = f"t runs backwards: {first} us behind {self._last}"
                 raise ValueError(msg)
@@ -123,7 +126,7 @@ def write_events(
         compression: None, ``"gzip"`` or ``"lzf"``.
 
     Raises:
-        ValueError: times run backwards or pixels lie beyond the sensor.
+        ValueError: times run backwards or are negative, or pixels lie beyond the sensor.
 
     Example:
         >>> import tempfile

@@ -12,6 +12,7 @@ from libimg._check import one_of
 from libimg._ops import grids
 from libimg._types import Flow, Image
 from libimg.nets.blocks import conv
+from libimg.nets.conv3d import Conv3d
 
 __all__ = ["RegistrationUNet"]
 
@@ -83,7 +84,7 @@ class RegistrationUNet(nn.Module):
         )
         last = widths[1] if half_resolution else widths[0]
         self.refine = _block(spatial_dims, last, last)
-        kind = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
+        kind = nn.Conv2d if spatial_dims == 2 else Conv3d
         self.head = kind(last, spatial_dims, 3, padding=1)
         nn.init.normal_(self.head.weight, std=1e-5)
         if self.head.bias is not None:
