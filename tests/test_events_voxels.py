@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from importlib import util
 from itertools import product
 from typing import Any
 
@@ -38,6 +39,13 @@ def close(actual: Tensor, expected: Any, tolerance: float = TOLERANCE) -> None:
     """Compare in float64, without a relative part."""
     expected = torch.as_tensor(expected, dtype=torch.float64)
     torch.testing.assert_close(actual.double(), expected, rtol=0, atol=tolerance)
+
+
+def crowd(n: int, unit: int) -> Events:
+    """Events around [0, 300 * unit), in no order, some of them beyond the sensor."""
+    draw = np.random.default_rng(n)
+    t, p = draw.integers(-20, 330, n) * unit, draw.integers(0, 2, n)
+    return Events(t, draw.integers(0, 7, n), draw.integers(0, 6, n), p, sensor=(5, 6))
 
 
 def summed(grid: np.ndarray, polarity: str) -> np.ndarray:
@@ -384,14 +392,35 @@ def test_unknown_choices_are_refused(name: str) -> None:
         encode_voxels(events, bins=2, start_us=0, duration_us=10, **{name: "both"})
 
 
+@pytest.mark.parametrize("unit", [1, 2**30])  # 32 and 64 bit arithmetic
+def test_the_gpu_kernel_by_its_interpreter(unit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the Triton kernel computes, without a GPU."""
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")  # read where a kernel is declared
+    found = util.find_spec("libimg._ops.event_triton")
+    assert found is not None
+    assert found.origin is not None
+    spec = util.spec_from_file_location("interpreted", found.origin)
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    events = crowd(1500, unit)
+    for convention, interpolation, polarity in CHOICES:
+        shape = (3, 1 + (polarity == "split"), 4, *events.sensor)
+        rule = CONVENTIONS[convention], 0, 100 * unit, interpolation == "time"
+        expected = by_index(events, shape, *rule)
+        close(module.encode(events, shape, *rule), expected.double(), 1e-4)
+    none = module.encode(events[:0], shape, *rule)
+    assert none.shape == shape
+    assert not none.any()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no accelerator")
 @pytest.mark.parametrize("unit", [1, 2**30])  # 32 and 64 bit arithmetic
 def test_an_accelerator_counts_as_the_cpu_does(unit: int) -> None:
-    draw = np.random.default_rng(0)
-    t, p = draw.integers(-20, 330, 3000), draw.integers(0, 2, 3000)
-    x, y = draw.integers(0, 7, 3000), draw.integers(0, 6, 3000)
-    events = Events(t * unit, x, y, p, sensor=(5, 6))
+    events = crowd(3000, unit)
     for convention, interpolation, polarity in CHOICES:
         options: Any = {"windows": 3, "bins": 4, "start_us": 0, "duration_us": 100 * unit}
         options |= {"convention": convention, "interpolation": interpolation, "polarity": polarity}

@@ -303,20 +303,18 @@ def tally(at: Array, present: Array) -> None:  # pragma: no cover
 
 
 @jit
-def score(
-    at: Array, grid: Array, present: Array, split: bool, out: Array
-) -> None:  # pragma: no cover
+def score(at: Array, grid: Array, present: Array, out: Array) -> None:  # pragma: no cover
     """Divide what ``grid`` (flat) keeps of each event's voxel and polarity by what was there."""
     cells = len(grid)
     for i in range(len(at)):
         cell = at[i]
-        value = grid[np.uint64(cell)] if split or cell < cells else -grid[np.uint64(cell - cells)]
+        value = grid[np.uint64(cell)] if cell < cells else -grid[np.uint64(cell - cells)]
         out[i] = value / np.float32(present[np.uint64(cell)])
 
 
 @jit
 def keep(
-    at: Array, grid: Array, present: Array, seen: Array, split: bool, out: Array
+    at: Array, grid: Array, present: Array, seen: Array, out: Array
 ) -> None:  # pragma: no cover
     """Keep of each voxel's events as many as ``grid`` (flat) says, evenly by their order."""
     cells = len(grid)
@@ -324,7 +322,7 @@ def keep(
         cell = np.uint64(at[i])
         total, k = np.int64(present[cell]), np.int64(seen[cell])
         seen[cell] += 1
-        value = grid[cell] if split or at[i] < cells else -grid[np.uint64(at[i] - cells)]
+        value = grid[cell] if at[i] < cells else -grid[np.uint64(at[i] - cells)]
         most = np.float32(2147483648)  # held before it becomes an integer, which has an end
         wanted = min(np.int64(min(max(np.rint(value), ZERO), most)), total)
         out[i] = (k + 1) * wanted // total > k * wanted // total

@@ -118,7 +118,7 @@ def transfer_labels(
 
         kept = np.empty(len(at), np.bool_)
         seen = np.zeros(present.numel(), np.int32)
-        kernels.keep(at.numpy(), grid.numpy(), present.numpy(), seen, voxels.ndim == 4, kept)
+        kernels.keep(at.numpy(), grid.numpy(), present.numpy(), seen, kept)
         return torch.from_numpy(kept)
     order = torch.argsort(at, stable=True)
     first = (present.cumsum(0) - present)[at[order]]
@@ -163,7 +163,7 @@ def event_scores(
         from libimg._ops import event_kernels as kernels
 
         share = np.empty(len(at), np.float32)
-        kernels.score(at.numpy(), grid.numpy(), present.numpy(), voxels.ndim == 4, share)
+        kernels.score(at.numpy(), grid.numpy(), present.numpy(), share)
         return torch.from_numpy(share)
     return grid[at] / present[at]
 
