@@ -59,7 +59,7 @@ def main() -> None:
             counts = restore_file(source, target, model, codec=Codec(), device=device)
             seconds = time.perf_counter() - start
             with EventFile(target) as file:
-                assert counts["events"] == options.events and len(file) == counts["kept"]
+                assert (counts["events"], counts["kept"]) == (options.events, len(file))
             rows.append(
                 {
                     "what": what,

@@ -67,8 +67,8 @@ class Config:
         data: recordings and voxels.
         network: between the voxels.
         loss: distance of restored from clean voxels.
-        where: ``all`` voxels, or only those ``active`` in the noisy or the clean grid, so that
-            empty ones do not hide the rest.
+        empty: weight of voxels without events in the noisy and the clean grid, which are most of
+            them, beside 1 for the rest.
         steps: of training.
         check_every: steps between two validations.
         rate: peak learning rate; a cosine leads to zero.
@@ -83,7 +83,7 @@ class Config:
     data: EventData = field(default_factory=EventData)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     loss: Literal["mse", "l1", "charbonnier", "huber"] = "mse"
-    where: Literal["all", "active"] = "active"
+    empty: float = 0.05
     steps: int = 300
     check_every: int = 100
     rate: float = 1e-3
@@ -136,8 +136,8 @@ def fit(cfg: Config) -> Run:
         with run.autocast():
             restored = net(batch["raw"])
         active = (batch["raw"] != 0) | (batch["label"] != 0)
-        mask = active.float() if cfg.where == "active" else None
-        loss = LOSSES[cfg.loss](restored.float(), batch["label"], mask=mask).mean()
+        weight = active.float().clamp(min=cfg.empty)
+        loss = LOSSES[cfg.loss](restored.float(), batch["label"], mask=weight).mean()
         last = (step + 1) % cfg.check_every == 0 or step + 1 == cfg.steps
         numbers = run.update(optimizer, loss, measure=last)
         if last and run.main:
@@ -278,7 +278,7 @@ def decode(predictions: str, prepared: str, output: str, *, noisy: str | None = 
         print(path)
 
 
-def real(cfg: Config, recordings: str, *, noise: str, tests: list[str]) -> None:
+def real(cfg: Config, recordings: str, *, noise: str, tests: list[str], shifts: int = 1) -> None:
     """Lay recorded noise over recordings; train on all but one and rank the events of that one.
 
     Args:
@@ -287,6 +287,7 @@ def real(cfg: Config, recordings: str, *, noise: str, tests: list[str]) -> None:
         noise: name of the file in it that holds noise alone; its first half trains, its second
             half tests.
         tests: names of the files to test on, each by a network that has not seen it.
+        shifts: clocks whose scores are averaged, each a part of a segment earlier.
     """
     folder = Path(cfg.run.folder)
     rows: dict[str, dict[str, float]] = {}
@@ -296,7 +297,8 @@ def real(cfg: Config, recordings: str, *, noise: str, tests: list[str]) -> None:
         data = replace(cfg.data, noisy=str(pairs[0]), clean=str(pairs[1]))
         fold = fit(replace(cfg, data=data, run=replace(cfg.run, name=Path(name).stem)))
         _, model = restore(fold.folder / "last.pt")
-        scores = denoising.rank_events(*overlays.test_stream(), model, codec=cfg.data.codec)
+        stream, codec = overlays.test_stream(), cfg.data.codec
+        scores = denoising.rank_events(*stream, model, codec=codec, shifts=shifts)
         rows |= {f"{Path(name).stem}: {method}": row for method, row in scores.items()}
         print(diagnose.markdown_table(rows, columns=("auc", "best_f1", "f1")))
     write_json(folder / "real.json", rows)

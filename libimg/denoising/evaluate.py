@@ -95,7 +95,7 @@ def once(model: Model, events: Events, *, clock: Clock, codec: Codec) -> Model:
 
 
 def rank_events(
-    events: Events, signal: Bool[Tensor, " n"], model: Model, *, codec: Codec
+    events: Events, signal: Bool[Tensor, " n"], model: Model, *, codec: Codec, shifts: int = 1
 ) -> dict[str, dict[str, float]]:
     """Rank events by the classical filters and by a network, signal positive.
 
@@ -104,18 +104,18 @@ def rank_events(
         signal: which of them are signal.
         model: the network's, see `on_device`.
         codec: segments, bins and threshold.
+        shifts: see `network_scores`.
 
     Returns:
         Method to ``auc``, ``best_f1`` (its threshold chosen with the labels) and ``f1`` at the
         method's own threshold; ``raw`` keeps everything.
     """
     clock = shared_clock(events.span, duration_us=codec.segment_us)
-    model = once(model, events, clock=clock, codec=codec)
     scores: dict[str, Tensor] = {"raw": torch.zeros(len(events))}
     kept = {"raw": torch.ones(len(events), dtype=torch.bool)}
     for name, score in FILTER_SCORES.items():
         scores[name], kept[name] = score(events), FILTERS[name](events)
-    scores["network"] = network_scores(events, model, clock=clock, codec=codec)
+    scores["network"] = network_scores(events, model, clock=clock, codec=codec, shifts=shifts)
     kept["network"] = scores["network"] >= codec.threshold
     return {
         name: {

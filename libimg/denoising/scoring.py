@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from libimg import metrics
+from libimg import _check, metrics
 from libimg.denoising.codec import Codec, encode_segment
 from libimg.events import (
     Clock,
@@ -225,7 +225,12 @@ def score_kept(
 
 
 def network_scores(
-    events: Events, model: Callable[[Tensor], Tensor], *, clock: Clock, codec: Codec
+    events: Events,
+    model: Callable[[Tensor], Tensor],
+    *,
+    clock: Clock,
+    codec: Codec,
+    shifts: int = 1,
 ) -> Float[Tensor, " n"]:
     """Score every event by the share of its voxel that a network keeps.
 
@@ -234,9 +239,14 @@ def network_scores(
         model: from ``(1, channels, bins, h, w)`` to the same.
         clock: segments of the recording.
         codec: how events become voxels.
+        shifts: average over that many clocks, each a part of a segment earlier, so that no event
+            is always near an end.
 
     Returns:
         ``(n,)``, high for signal.
+
+    Raises:
+        ValueError: events lie outside the clock's windows.
 
     Example:
         >>> events = Events([5, 70], [1, 2], [0, 3], [1, -1], sensor=(4, 6))
@@ -244,11 +254,20 @@ def network_scores(
         >>> network_scores(events, lambda v: v / 2, clock=clock, codec=Codec()).tolist()
         [0.5, 0.5]
     """
-    found = []
-    for start in clock:
-        part = events.between(start, start + clock.duration_us)
-        with torch.no_grad():
-            grid = model(encode_segment(part, start_us=start, codec=codec)[None])[0].float().cpu()
-        grid = grid if len(grid) == 2 else grid[0]
-        found.append(event_scores(part, grid, start_us=start, duration_us=clock.duration_us))
-    return torch.cat(found)
+    _check.positive(shifts=shifts)
+    total = torch.zeros(len(events))
+    for shift in range(shifts):
+        found = [torch.zeros(0)]
+        first = clock.start_us - shift * clock.duration_us // shifts
+        for start in Clock(first, clock.duration_us, len(clock) + (shift > 0)):
+            part = events.between(start, start + clock.duration_us)
+            with torch.no_grad():
+                grid = model(encode_segment(part, start_us=start, codec=codec)[None])[0].float()
+            grid = grid.cpu() if len(grid) == 2 else grid[0].cpu()
+            found.append(event_scores(part, grid, start_us=start, duration_us=clock.duration_us))
+        scores = torch.cat(found)
+        if len(scores) != len(events):
+            msg = f"events: {len(events) - len(scores)} of {len(events)} lie outside the clock"
+            raise ValueError(msg)
+        total += scores / shifts
+    return total
