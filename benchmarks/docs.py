@@ -28,13 +28,22 @@ def fill(page: Path, name: str, text: str) -> None:
     page.write_text(f"{head}{begin}\n\n{text.strip()}\n\n{end}{tail}", encoding="utf-8")
 
 
+UNITS = {
+    "ssim": "Milliseconds",
+    "warp": "Milliseconds",
+    "voxels": "Million events a second",
+    "unet3d": "Milliseconds, medians",
+    "long_file": "Largest resident memory of the process so far",
+}
+
+
 def main() -> None:
     """Render the timing results."""
-    for name in ("ssim", "warp"):
+    for name, unit in UNITS.items():
         result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))
         machine = result["machine"]
         device = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} threads"
-        text = f"{table(result['rows'])}\n\nMilliseconds; {device}; torch {machine['torch']}."
+        text = f"{table(result['rows'])}\n\n{unit}; {device}; torch {machine['torch']}."
         fill(ROOT / "docs" / "benchmarks.md", name, text)
 
 

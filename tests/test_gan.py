@@ -127,7 +127,10 @@ def test_discriminator_forms(dims: int, norm: str | None, spectral: bool) -> Non
     assert features[-1].shape == (2, 1, *[4] * dims)
     torch.testing.assert_close(judge(x[:1]), judge(x)[:1], rtol=1e-4, atol=1e-5)
     assert judge(x).std() > 0
-    assert (judge(x) < 0).any() or (judge(x) > 1).any()  # linear, not squashed
+    before = judge(x).detach()
+    last = [p for name, p in judge.named_parameters() if name.endswith("bias")][-1]
+    torch.nn.init.constant_(last, float(last.detach()) + 50)
+    torch.testing.assert_close(judge(x).detach(), before + 50)  # linear, not squashed
 
 
 def test_the_smallest_image_gives_one_logit_and_less_is_refused() -> None:
