@@ -173,7 +173,8 @@ def restore(checkpoint: Path) -> tuple[Config, Callable[[Tensor], Tensor]]:
     net = build(cfg)
     load_checkpoint(checkpoint, {"net": net})
     net.to("cuda" if torch.cuda.is_available() else "cpu")
-    return cfg, denoising.on_device(net, tta=cfg.tta, swap=cfg.data.swap)
+    low = torch.bfloat16 if cfg.run.precision == "bf16-mixed" else None
+    return cfg, denoising.on_device(net, autocast=low, tta=cfg.tta, swap=cfg.data.swap)
 
 
 def evaluate(run: str, *, checkpoint: str = "best") -> None:

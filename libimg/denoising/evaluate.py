@@ -32,11 +32,18 @@ __all__ = ["evaluate_pairs", "event_panel", "on_device", "rank_events", "restore
 Model = Callable[[Tensor], Tensor]
 
 
-def on_device(net: nn.Module, *, tta: bool = False, swap: bool = False) -> Model:
+def on_device(
+    net: nn.Module,
+    *,
+    autocast: torch.dtype | None = None,
+    tta: bool = False,
+    swap: bool = False,
+) -> Model:
     """Let a network take grids from anywhere and answer there, in float32 and eval mode.
 
     Args:
         net: from ``(b, channels, bins, h, w)`` to the same.
+        autocast: half precision inside the network, as it was trained; None for none.
         tta: average over the four mirror images of the sensor.
         swap: with ``tta``, over swapped polarities, too, for a network that was trained so.
 
@@ -48,8 +55,9 @@ def on_device(net: nn.Module, *, tta: bool = False, swap: bool = False) -> Model
 
     def model(voxels: Tensor) -> Tensor:
         device = next((p.device for p in net.parameters()), voxels.device)
-        answer: Tensor = net(voxels.to(device)).float().to(voxels.device)
-        return answer
+        with torch.autocast(device.type, autocast, enabled=autocast is not None):
+            answer: Tensor = net(voxels.to(device))
+        return answer.float().to(voxels.device)
 
     def averaged(voxels: Tensor) -> Tensor:
         mirrored = partial(inference.tta, model=model, flips=(1, 2))
