@@ -1,7 +1,9 @@
-"""Networks: U-Nets, registration network and refiner in 2-D and 3-D, and for event voxels."""
+"""Networks: translation, registration, refinement, restoration, event voxels."""
 
 from libimg.nets.refiner import Refiner as Refiner
 from libimg.nets.registration import RegistrationUNet as RegistrationUNet
+from libimg.nets.residual import RestorationResNet as RestorationResNet
+from libimg.nets.residual import RestorationUNet as RestorationUNet
 from libimg.nets.residual_unet3d import ResidualUNet3D as ResidualUNet3D
 from libimg.nets.residual_unet3d import load_3dunet_weights as load_3dunet_weights
 from libimg.nets.residual_unet3d import prepare_inference as prepare_inference
@@ -12,6 +14,8 @@ __all__ = [
     "Refiner",
     "RegistrationUNet",
     "ResidualUNet3D",
+    "RestorationResNet",
+    "RestorationUNet",
     "UMamba",
     "UNet",
     "load_3dunet_weights",
