@@ -35,6 +35,7 @@ class RestorationResNet(nn.Module):
         ValueError: an argument is below 1.
 
     Example:
+        >>> import torch
         >>> net = RestorationResNet(width=8, blocks=1)
         >>> image = torch.rand(1, 3, 17, 20, generator=torch.Generator().manual_seed(0))
         >>> torch.equal(net(image), image)
@@ -97,6 +98,7 @@ class RestorationUNet(nn.Module):
         ValueError: an argument is below 1, or there are fewer than two levels.
 
     Example:
+        >>> import torch
         >>> net = RestorationUNet(widths=(8, 16), blocks=1)
         >>> image = torch.rand(1, 3, 17, 20, generator=torch.Generator().manual_seed(0))
         >>> torch.equal(net(image), image)
