@@ -33,6 +33,7 @@ UNITS = {
     "warp": "Milliseconds",
     "voxels": "Million events a second",
     "unet3d": "Milliseconds, medians",
+    "degradations": "Images a second, 256 x 256",
     "long_file": "Largest resident memory of the process so far",
 }
 
@@ -43,7 +44,9 @@ def main() -> None:
         result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))
         machine = result["machine"]
         device = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} threads"
-        text = f"{table(result['rows'])}\n\n{unit}; {device}; torch {machine['torch']}."
+        tables = [table(result[part]) for part in ("rows", "agreement") if part in result]
+        both = "\n\n".join(tables)
+        text = f"{both}\n\n{unit}; {device}; torch {machine['torch']}."
         fill(ROOT / "docs" / "benchmarks.md", name, text)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from libimg import data as data
+    from libimg import degradations as degradations
     from libimg import denoising as denoising
     from libimg import diagnose as diagnose
     from libimg import events as events
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from libimg import phantoms as phantoms
     from libimg import ranges as ranges
     from libimg import registration as registration
+    from libimg import restoration as restoration
     from libimg import train as train
     from libimg import translation as translation
 
@@ -34,6 +36,7 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "data",
+    "degradations",
     "denoising",
     "diagnose",
     "events",
@@ -47,6 +50,7 @@ __all__ = [
     "phantoms",
     "ranges",
     "registration",
+    "restoration",
     "train",
     "translation",
 ]

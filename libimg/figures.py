@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,7 +19,7 @@ class Tile:
     """One picture of a panel.
 
     Args:
-        image: ``(h, w)`` values.
+        image: ``(h, w)`` values, or ``(3, h, w)`` RGB, which is shown in its own colours.
         window: the range from black to white.
         colours: a matplotlib colour map; ``"gray"`` for images, ``"RdBu_r"`` for signed errors.
 
@@ -28,7 +29,7 @@ class Tile:
         'gray'
     """
 
-    image: Float[Tensor, "h w"]
+    image: Float[Tensor, "*rgb h w"]
     window: ValueRange
     colours: str = "gray"
 
@@ -74,7 +75,7 @@ def panel(
         msg = f"rows: expected {len(labels)} rows of {len(columns)} tiles, got {got}"
         raise ValueError(msg)
     figures = optional("matplotlib.figure", extra="tasks")
-    height, width = rows[0][0].image.shape
+    height, width = rows[0][0].image.shape[-2:]
     tall = inches * height * aspect / width
     figure = figures.Figure(
         figsize=(inches * len(columns) + 0.9, tall * len(rows) + 0.7), layout="constrained"
@@ -86,7 +87,7 @@ def panel(
         for c, tile in enumerate(row):
             axis = axes[r, c]
             picture = axis.imshow(
-                tile.image.detach().float().cpu().numpy(),
+                _shown(tile),
                 cmap=tile.colours,
                 vmin=tile.window.lo,
                 vmax=tile.window.hi,
@@ -99,7 +100,8 @@ def panel(
                 axis.set_title(columns[c], fontsize=9)
             if c == 0:
                 axis.set_ylabel(label, fontsize=9)
-            shown[tile.window, tile.colours] = (picture, c)
+            if tile.image.ndim == 2:
+                shown[tile.window, tile.colours] = (picture, c)
         for (window, _), (picture, c) in shown.items():
             bar = figure.colorbar(picture, ax=axes[r, c], fraction=0.046, pad=0.02)
             bar.ax.tick_params(labelsize=6)
@@ -107,3 +109,12 @@ def panel(
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     return path
+
+
+def _shown(tile: Tile) -> Any:
+    """Values for matplotlib: as they are, or RGB from the window to [0, 1]."""
+    image = tile.image.detach().float().cpu()
+    if image.ndim == 2:
+        return image.numpy()
+    lo, hi = tile.window.lo, tile.window.hi
+    return ((image - lo) / (hi - lo)).clamp(0, 1).movedim(0, -1).numpy()

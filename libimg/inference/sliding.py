@@ -24,7 +24,7 @@ def sliding_window(
     window: int | Sequence[int],
     overlap: float = 0.25,
     batch: int = 4,
-    blend: Literal["gaussian", "constant"] = "gaussian",
+    blend: Literal["gaussian", "hann", "constant"] = "gaussian",
     progress: bool = False,
 ) -> Float[Tensor, "b o *spatial"]:
     """Apply ``model`` to overlapping windows and blend its outputs, without gradients.
@@ -41,7 +41,8 @@ def sliding_window(
         overlap: share of a window that the next one repeats, in [0, 1).
         batch: windows given to the model at once.
         blend: weight of a voxel in its window: ``"gaussian"``, sigma one eighth of the window and
-            not below 0.001, or ``"constant"``.
+            not below 0.001; ``"hann"``, a product of raised cosines, which hides the ends of a
+            window in the corners of the image, too; or ``"constant"``.
         progress: show a progress bar (needs tqdm).
 
     Returns:
@@ -61,7 +62,7 @@ def sliding_window(
     """
     n = spatial("x", x)
     window = (window,) * n if isinstance(window, int) else tuple(window)
-    one_of("blend", blend, ("gaussian", "constant"))
+    one_of("blend", blend, ("gaussian", "hann", "constant"))
     if len(window) != n or min(window) < 1 or batch < 1 or not 0 <= overlap < 1:
         msg = f"expected {n} window sizes >= 1, batch >= 1 and overlap in [0, 1), "
         msg += f"got window={window}, batch={batch}, overlap={overlap}"
@@ -110,6 +111,12 @@ def _starts(size: int, window: int, overlap: float) -> list[int]:
 
 def _weight(window: Sequence[int], blend: str) -> Float[Tensor, "*window"]:
     """Weight of each voxel of a window."""
+    if blend == "hann":
+        weight = torch.ones((), dtype=torch.float64)
+        for n in window:
+            position = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+            weight = weight[..., None] * (math.pi * position).sin().square()
+        return weight
     square = torch.zeros((), dtype=torch.float64)
     for n in window:
         position = torch.arange(n, dtype=torch.float64) - (n - 1) / 2

@@ -1,5 +1,9 @@
 """Figures of merit: one value for each sample (and class), never averaged in silence."""
 
+from libimg.metrics.eight_bit import psnr_8bit as psnr_8bit
+from libimg.metrics.eight_bit import psnr_b as psnr_b
+from libimg.metrics.eight_bit import to_8bit as to_8bit
+from libimg.metrics.eight_bit import to_y as to_y
 from libimg.metrics.event_distance import event_chamfer as event_chamfer
 from libimg.metrics.event_distance import event_gaussian_distance as event_gaussian_distance
 from libimg.metrics.event_structure import EsrControls as EsrControls
@@ -25,6 +29,8 @@ from libimg.metrics.events import signal_to_noise as signal_to_noise
 from libimg.metrics.image import bias as bias
 from libimg.metrics.image import mae as mae
 from libimg.metrics.image import psnr as psnr
+from libimg.metrics.presets import SSIM_PRESETS as SSIM_PRESETS
+from libimg.metrics.presets import ssim_preset as ssim_preset
 from libimg.metrics.ranking import auc as auc
 from libimg.metrics.segmentation import dice as dice
 from libimg.metrics.segmentation import iou as iou
@@ -34,6 +40,7 @@ from libimg.metrics.structural import ms_ssim as ms_ssim
 from libimg.metrics.structural import ssim as ssim
 
 __all__ = [
+    "SSIM_PRESETS",
     "BestF1",
     "EsrControls",
     "EventRates",
@@ -57,11 +64,16 @@ __all__ = [
     "ms_ssim",
     "pooled_mse",
     "psnr",
+    "psnr_8bit",
+    "psnr_b",
     "relative_plausibility",
     "retention",
     "sharpness_ratio",
     "signal_to_noise",
     "ssim",
+    "ssim_preset",
+    "to_8bit",
+    "to_y",
     "voxel_mse",
     "voxel_psnr",
 ]
