@@ -12,6 +12,8 @@ from libimg.train.config import load_config as load_config
 from libimg.train.ema import Ema as Ema
 from libimg.train.log import Log as Log
 from libimg.train.log import write_json as write_json
+from libimg.train.muon import Muon as Muon
+from libimg.train.muon import orthogonalise as orthogonalise
 from libimg.train.run import Run as Run
 from libimg.train.run import RunConfig as RunConfig
 from libimg.train.schedule import Phase as Phase
@@ -25,6 +27,7 @@ __all__ = [
     "Best",
     "Ema",
     "Log",
+    "Muon",
     "Phase",
     "Ramp",
     "Run",
@@ -36,6 +39,7 @@ __all__ = [
     "load_config",
     "load_shared",
     "module_hash",
+    "orthogonalise",
     "phase_at",
     "save_checkpoint",
     "value_at",
