@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from libimg.nets import RestorationResNet, RestorationUNet
+from libimg.nets.blocks import ResidualBlock
 
 LIGHT = {"width": 8, "blocks": 2}
 SMALL = {"widths": (8, 16, 24), "blocks": 1}
@@ -106,3 +107,15 @@ def test_bad_input_is_refused() -> None:
     for kind in ("cnn", "unet"):
         with pytest.raises(ValueError, match=r"x must be \(b, 3, h, w\), got shape \(1, 4, 8, 8\)"):
             make(kind)(torch.zeros(1, 4, 8, 8))
+
+
+@pytest.mark.parametrize("kind", [RestorationResNet, RestorationUNet])
+def test_features_keep_their_size_at_the_start(kind: type) -> None:
+    torch.manual_seed(0)
+    net, sizes = kind(), []
+    for module in net.modules():
+        if isinstance(module, ResidualBlock):
+            module.register_forward_hook(lambda m, x, y: sizes.append(float(y.detach().std())))
+    net(torch.randn(1, 3, 32, 32))
+    assert len(sizes) == 10
+    assert 0.3 < min(sizes) <= max(sizes) < 5

@@ -129,7 +129,7 @@ def test_tiles_are_the_whole(kind: type) -> None:
     torch.manual_seed(0)
     net = RestorationUNet(widths=(8, 8, 8), blocks=1)
     net = RestorationResNet(width=8, blocks=2) if kind is RestorationResNet else net
-    torch.nn.init.normal_(net.tail.weight, std=0.05)
+    torch.nn.init.normal_(net.tail.weight, std=0.01)  # changes of about a tenth
     picture = Picture(photo(size=(150, 131)).image.float() / 255)
     whole = restore_picture(picture, net.eval(), tile=200)
     tiled = restore_picture(picture, net, tile=96, overlap=0.5)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,7 +36,6 @@ class RestorationResNet(nn.Module):
         ValueError: an argument is below 1.
 
     Example:
-        >>> import torch
         >>> net = RestorationResNet(width=8, blocks=1)
         >>> image = torch.rand(1, 3, 17, 20, generator=torch.Generator().manual_seed(0))
         >>> torch.equal(net(image), image)
@@ -59,7 +59,7 @@ class RestorationResNet(nn.Module):
         self.head = conv(2, inside, width)
         self.body = nn.Sequential(*(ResidualBlock(2, width) for _ in range(blocks)), nn.SiLU())
         self.tail = conv(2, width, inside)
-        _start_at_zero(self.tail)
+        _initialise(self, self.tail)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Restore images.
@@ -98,7 +98,6 @@ class RestorationUNet(nn.Module):
         ValueError: an argument is below 1, or there are fewer than two levels.
 
     Example:
-        >>> import torch
         >>> net = RestorationUNet(widths=(8, 16), blocks=1)
         >>> image = torch.rand(1, 3, 17, 20, generator=torch.Generator().manual_seed(0))
         >>> torch.equal(net(image), image)
@@ -126,7 +125,7 @@ class RestorationUNet(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose2d(*pair, 2, stride=2) for pair in upward)
         self.decoder = nn.ModuleList(_blocks(width, blocks) for _, width in upward)
         self.tail = conv(2, sizes[0], channels)
-        _start_at_zero(self.tail)
+        _initialise(self, self.tail)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Restore images.
@@ -153,8 +152,21 @@ def _blocks(width: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(2, width) for _ in range(count)))
 
 
-def _start_at_zero(layer: nn.Module) -> None:
-    for parameter in layer.parameters():
+def _initialise(net: nn.Module, last: nn.Module) -> None:
+    """Keep the size of features from layer to layer, let blocks begin small, the output at zero.
+
+    Without norms, torch's own start shrinks features at every layer, and training begins slowly.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for module in net.modules():
+        if isinstance(module, ResidualBlock):
+            with torch.no_grad():
+                next(module.body[-1].parameters()).mul_(0.1)
+    for parameter in last.parameters():
         nn.init.zeros_(parameter)
 
 
