@@ -6,8 +6,8 @@ python tasks/events.py train --cfg tasks/configs/events/full.yaml \
 python tasks/events.py test --run outputs/events/default
 python tasks/events.py inference --input_file noisy.h5 --output_file clean.h5
 python tasks/events.py baseline --input_file noisy.h5 --output_file codec.h5
-python tasks/events.py prepare --cfg tasks/configs/events/full.yaml --output prepared
-python tasks/events.py real --cfg tasks/configs/events/real.yaml --recordings FOLDER --noise FILE
+python tasks/events.py prepare --config tasks/configs/events/prepare.yaml
+python tasks/events.py real --config tasks/configs/events/real.yaml --recordings FOLDER
 """
 
 from collections.abc import Callable
@@ -220,7 +220,8 @@ def inference(
     """
     cfg, model = restore(Path(checkpoint))
     codec = cfg.data.codec if output == "run" else replace(cfg.data.codec, output=output)
-    counts = denoising.restore_file(input_file, output_file, model, codec=codec, sensor=sensor)
+    how: Any = {"codec": codec, "sensor": sensor, "progress": True}
+    counts = denoising.restore_file(input_file, output_file, model, **how)
     print(f"{input_file} -> {output_file}: {counts['kept']} of {counts['events']} events")
 
 
@@ -242,9 +243,8 @@ def baseline(
         sensor: (height, width), where the file does not say it.
     """
     codec = Codec(segment_us=segment_us, bins=bins, output="decode")
-    counts = denoising.restore_file(
-        input_file, output_file, nn.Identity(), codec=codec, sensor=sensor
-    )
+    how: Any = {"codec": codec, "sensor": sensor, "progress": True}
+    counts = denoising.restore_file(input_file, output_file, nn.Identity(), **how)
     print(f"{input_file} -> {output_file}: {counts['kept']} of {counts['events']} events")
 
 

@@ -383,6 +383,18 @@ def test_half_of_the_grid_is_half_of_the_events(tmp_path: Path) -> None:
         assert found["kept"] == kept
 
 
+def test_events_before_the_stated_start_count_in_training_and_inference(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.h5", tmp_path / "b.h5"
+    events = Events([90, 30_000], [0, 1], [0, 1], [1, -1], sensor=(2, 2))
+    write_events(source, events, start_us=500)
+    items = VoxelPairs([(source, source)], EventData())
+    assert list(items.clocks[0]) == [90, 20_090]
+    assert sum(int(items[i]["raw"].abs().sum()) for i in range(2)) == 2
+    counts = denoising.restore_file(source, target, identity, codec=Codec(), progress=True)
+    assert counts == {"events": 2, "kept": 2, "segments": 2}
+    assert read_events(target).t_us.tolist() == [90, 30_000]
+
+
 def test_a_file_without_events(tmp_path: Path) -> None:
     source, target = tmp_path / "a.h5", tmp_path / "b.h5"
     write_events(source, events_of(count=0))
@@ -714,6 +726,13 @@ def test_predictions_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no \*_predictions\.h5 there"):
         decode()
     predictions = predict(tmp_path, "raw")
+    last = sorted(predictions.iterdir())[-1]
+    content = last.read_bytes()
+    last.unlink()
+    with pytest.raises(FileNotFoundError, match=r"no prediction for 1 prepared files, the first"):
+        decode()
+    assert not (tmp_path / "out").exists()
+    last.write_bytes(content)
     with pytest.raises(ValueError, match="output='keep' needs the folder"):
         decode(codec=Codec())
     path = predictions / "a_001_predictions.h5"

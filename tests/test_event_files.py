@@ -670,6 +670,14 @@ def recordings(folder: Path) -> list[Path]:
     return found
 
 
+def test_a_file_is_as_large_as_its_events(tmp_path: Path) -> None:
+    for n in (0, 1, 1000, 100_000):
+        events = scattered(n) if n else EVENTS[:0]
+        write_events(tmp_path / "a.h5", events)
+        assert (tmp_path / "a.h5").stat().st_size < 13 * n + 16_384
+        assert rows_of(read_events(tmp_path / "a.h5")) == rows_of(events)
+
+
 @pytest.mark.data
 def test_real_recordings_come_back(data_folder: Path, tmp_path: Path) -> None:
     """All events of each recording: files and split grids keep them."""

@@ -3,6 +3,7 @@
 from libimg.denoising.codec import Codec as Codec
 from libimg.denoising.codec import encode_segment as encode_segment
 from libimg.denoising.codec import limit_to_input as limit_to_input
+from libimg.denoising.codec import recording_clock as recording_clock
 from libimg.denoising.codec import swap_polarity as swap_polarity
 from libimg.denoising.codec import toward_keeping as toward_keeping
 from libimg.denoising.evaluate import evaluate_pairs as evaluate_pairs
@@ -54,6 +55,7 @@ __all__ = [
     "on_device",
     "overlay_noise",
     "rank_events",
+    "recording_clock",
     "restore_events",
     "restore_file",
     "restore_stream",

@@ -6,9 +6,16 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from libimg.events import Events, encode_voxels
+from libimg.events import Clock, EventFile, Events, encode_voxels, shared_clock
 
-__all__ = ["Codec", "encode_segment", "limit_to_input", "swap_polarity", "toward_keeping"]
+__all__ = [
+    "Codec",
+    "encode_segment",
+    "limit_to_input",
+    "recording_clock",
+    "swap_polarity",
+    "toward_keeping",
+]
 
 Output = Literal["keep", "decode"]
 Polarity = Literal["sum", "split"]
@@ -37,6 +44,33 @@ class Codec:
     polarity: Polarity = "sum"
     output: Output = "keep"
     threshold: float = 0.5
+
+
+def recording_clock(*files: EventFile, duration_us: int) -> Clock:
+    """Cut the files of one recording at the same times, in training as in inference.
+
+    Args:
+        files: open; those without events have no say.
+        duration_us: length of a segment.
+
+    Returns:
+        A clock from the earliest stated start or first event on; from 0 without events.
+
+    Example:
+        >>> import tempfile
+        >>> from libimg.events import write_events
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     events = Events([5, 30_000], [1, 2], [0, 3], [1, -1], sensor=(4, 6))
+        ...     write_events(f"{folder}/a.h5", events, start_us=0)
+        ...     with EventFile(f"{folder}/a.h5") as file:
+        ...         recording_clock(file, duration_us=20_000)
+        Clock(start_us=0, duration_us=20000, count=2)
+    """
+    known = [file for file in files if file.span is not None]
+    spans = [file.span for file in known]
+    starts = [span[0] for span in spans if span is not None]
+    starts += [file.start_us for file in known if file.start_us is not None]
+    return shared_clock(*spans, duration_us=duration_us, start_us=min(starts, default=0))
 
 
 def encode_segment(

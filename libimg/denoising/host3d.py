@@ -199,7 +199,8 @@ def decode_predictions(
         The files, sorted by recording.
 
     Raises:
-        FileNotFoundError: there are no predictions, or one has no prepared file.
+        FileNotFoundError: there are no predictions, or one has no prepared file, or a prepared
+            file has none, so that its events would be lost.
         ValueError: a prediction lacks its data set, has another shape than its prepared file or
             is not finite, or ``"keep"`` is asked for without ``noisy``.
     """
@@ -212,6 +213,11 @@ def decode_predictions(
     files = sorted(Path(predictions).glob("*_predictions.h5"))
     if not files:
         msg = f"{predictions}: no *_predictions.h5 there"
+        raise FileNotFoundError(msg)
+    done = {path.name.replace("_predictions.h5", ".h5") for path in files}
+    left = [path for path in sorted(Path(prepared).glob("*.h5")) if path.name not in done]
+    if left:
+        msg = f"{predictions}: no prediction for {len(left)} prepared files, the first {left[0]}"
         raise FileNotFoundError(msg)
     segments: dict[str, list[tuple[int, int, Path, tuple[int, ...]]]] = {}
     for path in files:

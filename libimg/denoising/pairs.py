@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from libimg import data, phantoms
-from libimg.denoising.codec import Codec, encode_segment, swap_polarity
-from libimg.events import Clock, EventFile, Events, shared_clock, write_events
+from libimg.denoising.codec import Codec, encode_segment, recording_clock, swap_polarity
+from libimg.events import Clock, EventFile, Events, write_events
 from libimg.events.reader import stated_sensor
 
 __all__ = ["CLEAN", "NOISY", "EventData", "VoxelPairs", "draw_crops", "write_scene_pairs"]
@@ -89,15 +89,7 @@ class VoxelPairs(torch.utils.data.Dataset[dict[str, Tensor]]):
                 if a.sensor != b.sensor:
                     msg = f"{noisy} has a sensor of {a.sensor} and {clean} one of {b.sensor}"
                     raise ValueError(msg)
-                starts = [
-                    file.start_us for file in (a, b) if file.start_us is not None and len(file)
-                ]
-                start = min(starts) if starts else None
-                if a.span is None and b.span is None:
-                    start = 0
-                clock = shared_clock(
-                    a.span, b.span, duration_us=config.codec.segment_us, start_us=start
-                )
+                clock = recording_clock(a, b, duration_us=config.codec.segment_us)
             self.clocks.append(clock)
             self.items += [(number, start_us) for start_us in clock]
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from libimg import _check
-from libimg.denoising.codec import Codec, encode_segment, toward_keeping
+from libimg._extras import optional
+from libimg.denoising.codec import Codec, encode_segment, recording_clock, toward_keeping
 from libimg.events import (
     EventFile,
     Events,
     EventWriter,
     decode_voxels,
-    shared_clock,
     transfer_labels,
 )
 
@@ -72,6 +72,7 @@ def restore_file(
     sensor: tuple[int, int] | None = None,
     device: torch.device | str = "cpu",
     compression: str | None = None,
+    progress: bool = False,
 ) -> dict[str, int]:
     """Restore a file of any length and layout, one segment in memory at a time.
 
@@ -83,6 +84,7 @@ def restore_file(
         sensor: (height, width), where the file does not say it.
         device: where the events are encoded, the model's.
         compression: of the target: None, ``"gzip"`` or ``"lzf"``.
+        progress: show a progress bar (needs tqdm).
 
     Returns:
         Numbers of ``events``, ``kept`` and ``segments``.
@@ -103,17 +105,18 @@ def restore_file(
         {'events': 2, 'kept': 2, 'segments': 1}
     """
     with EventFile(source, sensor=sensor) as file:
-        start = file.start_us
-        if file.span is not None and (start is None or start > file.span[0]):
-            start = file.span[0]
-        clock = shared_clock(file.span, duration_us=codec.segment_us, start_us=start or 0)
-        writer = EventWriter(target, sensor=file.sensor, start_us=start, compression=compression)
+        clock = recording_clock(file, duration_us=codec.segment_us)
+        begun = clock.start_us if len(file) else file.start_us
+        writer = EventWriter(target, sensor=file.sensor, start_us=begun, compression=compression)
         seen = 0
         with writer:
             parts = file.windows(
                 start_us=clock.start_us, duration_us=clock.duration_us, count=len(clock)
             )
-            for begin, events in zip(clock, parts, strict=True):
+            pairs = zip(clock, parts, strict=True)
+            if progress:
+                pairs = optional("tqdm", extra="tasks").tqdm(pairs, "segments", total=len(clock))
+            for begin, events in pairs:
                 seen += len(events)
                 restored = restore_events(events.to(device), model, start_us=begin, codec=codec)
                 writer.append(restored.to("cpu"))

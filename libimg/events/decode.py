@@ -114,7 +114,7 @@ def transfer_labels(
     at = _places(events, voxels, start_us, duration_us)
     grid, present = _tally(at, voxels)
     if at.device.type == "cpu":
-        from libimg._ops import event_kernels as kernels
+        from libimg._ops import label_kernels as kernels
 
         kept = np.empty(len(at), np.bool_)
         seen = np.zeros(present.numel(), np.int32)
@@ -160,7 +160,7 @@ def event_scores(
     at = _places(events, voxels, start_us, duration_us)
     grid, present = _tally(at, voxels)
     if at.device.type == "cpu":
-        from libimg._ops import event_kernels as kernels
+        from libimg._ops import label_kernels as kernels
 
         share = np.empty(len(at), np.float32)
         kernels.score(at.numpy(), grid.numpy(), present.numpy(), share)
@@ -188,7 +188,7 @@ def _refuse_counts(bad: int, split: bool) -> None:
 def _decode_cpu(
     counts: Tensor, edges: list[int], placement: Placement, generator: torch.Generator | None
 ) -> Events:
-    from libimg._ops import event_kernels as kernels
+    from libimg._ops import label_kernels as kernels
 
     bins, polarities, height, width = counts.shape
     grid = counts.detach().reshape(bins, polarities, height * width).numpy()
@@ -265,7 +265,7 @@ def _places(events: Events, voxels: Tensor, start_us: int, duration_us: int) -> 
     bin_edges(bins, start_us=start_us, duration_us=duration_us)
     t, x, y, p = (column.contiguous() for column in (events.t_us, events.x, events.y, events.p))
     if t.device.type == "cpu":
-        from libimg._ops import event_kernels as kernels
+        from libimg._ops import label_kernels as kernels
 
         at = torch.empty(len(events), dtype=torch.int64)
         arrays = (column.numpy() for column in (t, x, y, p))
@@ -292,7 +292,7 @@ def _tally(at: Tensor, voxels: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(msg)
     size = grid.numel() if split else 2 * grid.numel()
     if at.device.type == "cpu":
-        from libimg._ops import event_kernels as kernels
+        from libimg._ops import label_kernels as kernels
 
         present = np.zeros(size, np.int32)
         kernels.tally(at.numpy(), present)

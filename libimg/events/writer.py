@@ -3,6 +3,7 @@
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from libimg.events.dialects import named
 from libimg.events.stream import Events
@@ -24,6 +25,7 @@ class EventWriter:
         sensor: (height, width) in pixels.
         start_us: start of the recording; the first event's time if None.
         compression: None, ``"gzip"`` or ``"lzf"``.
+        chunk: events in a chunk, the least that a file takes; 13 bytes each.
 
     Example:
         >>> import tempfile
@@ -43,6 +45,7 @@ class EventWriter:
         sensor: tuple[int, int],
         start_us: int | None = None,
         compression: str | None = None,
+        chunk: int = CHUNK,
     ) -> None:
         import h5py
 
@@ -58,7 +61,7 @@ class EventWriter:
                 (0,),
                 kind,
                 maxshape=(None,),
-                chunks=(CHUNK,),
+                chunks=(chunk,),
                 compression=compression,
             )
 
@@ -135,6 +138,6 @@ def write_events(
         ...     [path.name for path in Path(folder).iterdir()]
         ['a.h5']
     """
-    sensor = events.sensor
-    with EventWriter(path, sensor=sensor, start_us=start_us, compression=compression) as writer:
+    how: Any = {"compression": compression, "chunk": min(max(len(events), 1), CHUNK)}
+    with EventWriter(path, sensor=events.sensor, start_us=start_us, **how) as writer:
         writer.append(events)

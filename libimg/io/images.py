@@ -17,7 +17,7 @@ __all__ = ["Picture", "as_rgb", "list_images", "read_image", "restored", "write_
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LOSSY = (".jpg", ".jpeg", ".webp")
-MEGAPIXELS = 200.0
+MEGAPIXELS = 170.0
 PNG_COLOUR_16 = (2, 6)  # colour types of a PNG that Pillow would cut to 8 bits
 
 
@@ -76,7 +76,8 @@ def read_image(path: str | Path, *, megapixels: float = MEGAPIXELS) -> Picture:
 
     Args:
         path: file.
-        megapixels: refuse larger images before they are unpacked.
+        megapixels: refuse larger images before they are unpacked. Pillow refuses those of more
+            than twice ``PIL.Image.MAX_IMAGE_PIXELS``, 179 megapixels, by itself.
 
     Raises:
         FileNotFoundError: there is no such file.
