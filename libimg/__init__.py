@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from libimg import data as data
     from libimg import degradations as degradations
+    from libimg import demo as demo
     from libimg import denoising as denoising
     from libimg import diagnose as diagnose
     from libimg import events as events
+    from libimg import export as export
     from libimg import figures as figures
     from libimg import gan as gan
     from libimg import inference as inference
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from libimg import ranges as ranges
     from libimg import registration as registration
     from libimg import restoration as restoration
+    from libimg import shapes as shapes
     from libimg import train as train
     from libimg import translation as translation
 
@@ -37,9 +40,11 @@ __all__ = [
     "__version__",
     "data",
     "degradations",
+    "demo",
     "denoising",
     "diagnose",
     "events",
+    "export",
     "figures",
     "gan",
     "inference",
@@ -51,6 +56,7 @@ __all__ = [
     "ranges",
     "registration",
     "restoration",
+    "shapes",
     "train",
     "translation",
 ]

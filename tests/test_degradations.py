@@ -316,6 +316,17 @@ def test_paper_protocol_is_not_clipped() -> None:
     assert clean.data_ptr() != white.data_ptr()
 
 
+def test_noise_alone_stays_unclipped_as_often_as_asked() -> None:
+    how = {"jpeg_share": 0.5, "unclipped_share": 0.75}
+    generator = torch.Generator().manual_seed(0)
+    drawn = [dg.Degradation(**how).sample(generator) for _ in range(2000)]
+    alone = [p.clip for p in drawn if p.quality is None]
+    assert all(p.clip for p in drawn if p.quality is not None)
+    assert 1 - sum(alone) / len(alone) == pytest.approx(0.75, abs=0.05)
+    with pytest.raises(ValueError, match="unclipped_share must be from 0 to 1, got 2"):
+        dg.Degradation(unclipped_share=2)
+
+
 def test_batches() -> None:
     x = torch.stack([scenery(1), scenery(2)])
     generator = seeded(0)

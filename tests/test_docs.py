@@ -37,7 +37,7 @@ def test_pictures_are_there() -> None:
 
 def test_every_subpackage_has_an_api_page() -> None:
     packages = {p.parent.name for p in (ROOT / "libimg").glob("*/__init__.py")} - {"_ops"}
-    modules = {"ranges", "figures"}
+    modules = {"ranges", "figures", "export"}
     for name in packages | modules:
         page = ROOT / "docs" / "api" / f"{name}.md"
         assert f"::: libimg.{name}" in page.read_text(encoding="utf-8")

@@ -31,12 +31,16 @@ PACKAGES = [name for name in libimg.__all__ if name != "__version__"]
 CONTRACT = {
     "ranges": "ValueRange HU_FULL SIGNED UNIT BYTE",
     "losses": "l1 charbonnier mse huber ssim ms_ssim gradient_difference PerceptualLoss masked_mean "
-    "gan_generator gan_discriminator feature_matching flow_smoothness bending_energy multi_scale",
+    "gan_generator gan_discriminator feature_matching flow_smoothness bending_energy sdf_l1 eikonal multi_scale",
     "events": "Events read_events write_events encode_voxels decode_voxels",
-    "metrics": "event_f1 pooled_mse event_structural_ratio psnr ssim mae sharpness_ratio laplacian_ratio dice iou auc",
+    "metrics": "event_f1 pooled_mse event_structural_ratio psnr ssim mae lpips "
+    "sharpness_ratio laplacian_ratio dice iou surface_dice hausdorff95 chamfer f_score auc",
     "registration": "warp compose integrate_velocity jacobian_determinant folding_fraction resize_flow",
     "gan": "PatchDiscriminator MultiScaleDiscriminator r1_penalty gradient_ratio adaptive_weight",
-    "nets": "UNet RegistrationUNet Refiner ResidualUNet3D",
+    "nets": "UNet RegistrationUNet Refiner ResidualUNet3D RestorationResNet VecSetAutoencoder UMamba",
+    "degradations": "gaussian_noise jpeg differentiable_jpeg Degradation curriculum",
+    "shapes": "signed_distance sample_surface sample_near_surface sample_volume farthest_points "
+    "extract_mesh Frame",
     "inference": "sliding_window tta",
     "phantoms": "chest virtual_noncontrast",
 }

@@ -9,7 +9,7 @@ from monai.inferers import sliding_window_inference
 from torch import Tensor
 from torch.nn import functional as F
 
-from libimg.inference import sliding_window, tta, tta_variants
+from libimg.inference import best_device, ready, sliding_window, tta, tta_variants
 
 sizes = st.lists(st.integers(3, 11), min_size=2, max_size=3)
 
@@ -301,3 +301,15 @@ def test_tta_batched_equals_one_by_one() -> None:
 def test_tta_refuses_bad_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tta(noise(1, 1, 4, 4), smooth, **options)
+
+
+def test_a_ready_network_answers_where_it_is_asked() -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.Dropout(0.9))
+    x = noise(1, 1, 3, 4, dtype=torch.float32)
+    for low in (None, torch.bfloat16):
+        answer = ready(net, autocast=low)(x)
+        assert answer.dtype == torch.float32
+        assert not answer.requires_grad
+        torch.testing.assert_close(answer, net[0](x).detach(), rtol=0.02, atol=0.02)
+    assert ready(torch.nn.Identity())(x.double()).dtype == torch.float32
+    assert best_device().type in ("cpu", "cuda", "mps")

@@ -1,5 +1,6 @@
 """Pixel, gradient and multi-scale losses: laws, oracles, bad input."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -9,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from libimg import losses
+from libimg import losses, metrics
+from libimg.ranges import ValueRange
 
 PIXEL: dict[str, Any] = {
     "l1": losses.l1,
     "mse": losses.mse,
     "charbonnier": losses.charbonnier,
     "huber": partial(losses.huber, delta=0.5),
+    "psnr": partial(losses.psnr, data_range=2.0),
 }
 ALL = PIXEL | {
     "gradient": losses.gradient_difference,
@@ -81,6 +84,29 @@ def test_pixel_losses_agree_with_torch(seed: int) -> None:
         (partial(losses.huber, delta=0.7), partial(F.huber_loss, delta=0.7)),
     ):
         torch.testing.assert_close(ours(x, y).mean(), theirs(x, y))
+
+
+@given(st.integers(0, 99), st.floats(0.1, 300))
+def test_psnr_is_what_the_metric_lacks(seed: int, span: float) -> None:
+    x, y = pair((4, 5), seed)
+    y = x + 0.01 * y * span
+    for data_range in (span, ValueRange(-span, 0)):
+        lacking = losses.psnr(x, y, data_range=data_range)
+        metric = metrics.psnr(x, y, data_range=span)
+        floor = 10 * math.log10(12 * 255**2)
+        torch.testing.assert_close(
+            lacking + metric, torch.full_like(metric, floor), atol=0.1, rtol=0
+        )
+    for bad in ({"data_range": 0.0}, {"data_range": 1.0, "floor": 0.0}):
+        with pytest.raises(ValueError, match="must be"):
+            losses.psnr(x, y, **bad)
+
+
+def test_psnr_weighs_small_errors_as_much_as_large_ones() -> None:
+    y = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
+    x = (torch.tensor([0.1, 0.01]).view(2, 1, 1, 1) + y).requires_grad_()
+    losses.psnr(x, y, data_range=1.0).sum().backward()
+    torch.testing.assert_close(x.grad[0] * 0.1, x.grad[1] * 0.01, rtol=0.02, atol=0)
 
 
 @given(st.floats(0.01, 2), st.floats(-5, 5))

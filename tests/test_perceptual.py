@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from libimg import metrics
 from libimg.losses import PerceptualLoss
 from libimg.ranges import BYTE, SIGNED, UNIT, ValueRange
 
@@ -127,6 +128,14 @@ def test_lpips_from_a_local_file_equals_lpips(kind: str, tmp_path: Path) -> None
     x, y = images((2, 1, 64, 64))
     want = reference(*(v.expand(-1, 3, -1, -1) for v in (x, y))).flatten()
     torch.testing.assert_close(distance(x, y), want)
+    how = {"net": kind, "weights_path": tmp_path / "weights.pth"}
+    halves = metrics.lpips((x + 1) / 2, (y + 1) / 2, data_range=1.0, **how)
+    torch.testing.assert_close(halves, want, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(metrics.lpips(x, y, data_range=SIGNED, **how), want)
+    assert not metrics.lpips(x, x, data_range=SIGNED, **how).any()
+    volume = torch.stack((x, y), 2)
+    slices = metrics.lpips(volume, volume.flip(2), data_range=SIGNED, **how)
+    torch.testing.assert_close(slices, want)
 
 
 def test_vgg_from_a_local_file_gets_normalised_input(tmp_path: Path) -> None:
@@ -166,6 +175,13 @@ def test_without_a_network_the_file_is_named(name: str, monkeypatch: pytest.Monk
 def test_refuses(net: Backbone) -> None:
     with pytest.raises(ValueError, match="backbone"):
         PerceptualLoss("resnet", value_range=UNIT)
+    x = torch.zeros(1, 3, 64, 64)
+    with pytest.raises(ValueError, match="net must be"):
+        metrics.lpips(x, x, data_range=1.0, net="vit")
+    with pytest.raises(FileNotFoundError, match="none"):
+        metrics.lpips(x, x, data_range=1.0, weights_path="none.pth")
+    with pytest.raises(ValueError, match="channels"):
+        metrics.lpips(x[:, :2], x[:, :2], data_range=1.0)
     distance = PerceptualLoss(net, value_range=UNIT)
     with pytest.raises(ValueError, match="channels"):
         distance(torch.zeros(1, 2, 9, 9), torch.zeros(1, 2, 9, 9))

@@ -7,14 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from libimg.degradations import Degradation, DegradationParams
+from libimg.degradations import Degradation, DegradationParams, jpeg
 from libimg.io import Picture, read_image, write_image
 from libimg.nets import RestorationResNet, RestorationUNet
 from libimg.restoration import (
     Photo,
+    degrade,
     draw_patches,
     evaluate_grid,
+    failure_sheet,
     frozen_grid,
+    paper_grid,
+    photo_sheet,
     photographs,
     restore_files,
     restore_picture,
@@ -42,7 +46,7 @@ def test_built_in_photographs_differ_between_the_parts() -> None:
     assert not {p.name for p in train} & {p.name for p in test}
     for _, image in (*train, *test):
         assert image.dtype == torch.uint8
-        assert image.shape[0] == 3
+        assert image.shape[0] in (1, 3)
         assert 250 < min(image.shape[1:]) <= max(image.shape[1:]) <= 1024
 
 
@@ -50,10 +54,10 @@ def test_a_folder_of_photographs(tmp_path: Path) -> None:
     write_image(tmp_path / "b.png", Picture(photo().image.float() / 255))
     write_image(tmp_path / "sub" / "a.png", Picture(torch.full((1, 9, 8), 0.4)))
     found = photographs(tmp_path, part="train")
-    assert [p.name for p in found] == ["b", "a"]
+    assert [p.name for p in found] == ["b", "sub/a"]
     assert torch.equal(found[0].image, photo().image)
     assert found[1].image.unique().tolist() == [102]
-    assert found[1].image.shape == (3, 9, 8)
+    assert found[1].image.shape == (1, 9, 8)
     (tmp_path / "c.png").write_text("no")
     with pytest.raises(ValueError, match=r"c\.png"):
         photographs(tmp_path, part="train")
@@ -80,6 +84,69 @@ def test_patches_are_drawn_by_the_generator_and_replayed_by_their_records() -> N
     assert not torch.equal(first.degraded, other.degraded)
     assert torch.equal(Degradation.apply(first.clean, first.params), first.degraded)
     assert first.degraded.shape == first.clean.shape == (6, 3, 8, 8)
+
+
+def test_gray_patches_are_degraded_gray() -> None:
+    mixed = draw([photo()], batch=12, gray_share=0.5)
+    gray = [bool((p[0] == p[1]).all() and (p[0] == p[2]).all()) for p in mixed.clean]
+    assert 0 < sum(gray) < 12
+    for is_gray, degraded, clean, record in zip(gray, *mixed, strict=True):
+        again = Degradation.apply(clean[:1] if is_gray else clean, record)
+        assert torch.equal(again.expand(3, -1, -1), degraded)
+    one = Photo("a", photo().image[:1])
+    assert torch.equal(draw([one], gray_share=1.0).clean, draw([one], gray_share=0.0).clean)
+
+
+def test_gray_photographs_are_scored_gray() -> None:
+    one = Photo("a", photo(size=(40, 48)).image[:1])
+    seen: list[torch.Tensor] = []
+
+    def model(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return x + torch.tensor([-0.1, 0.0, 0.1]).view(3, 1, 1)
+
+    found = evaluate_grid([one], model, cells=paper_grid(gray=True))
+    assert list(found["rows"]) == ["JPEG 10", "JPEG 20", "JPEG 30", "JPEG 40"]
+    assert all(row["gain"] == pytest.approx(0, abs=1e-4) for row in found["rows"].values())
+    x = seen[0]
+    assert x.shape == (1, 3, 40, 48)
+    assert torch.equal(x[:, :1], jpeg(one.image[None].float() / 255, 10))
+
+
+def test_noise_of_the_papers_is_neither_clipped_nor_rounded() -> None:
+    for sigma, params in zip((15, 25, 50), paper_grid(gray=False).values(), strict=True):
+        clean, degraded = degrade(photo(size=(64, 64)), params)
+        assert degraded.min() < 0
+        assert float((degraded - clean).std()) == pytest.approx(sigma / 255, rel=0.03)
+
+
+def test_two_photographs_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"a name of its own, got \['a', 'a'\]"):
+        evaluate_grid([photo(), photo()], lambda x: x, cells=frozen_grid())
+
+
+def test_a_perfect_answer_is_listed_and_not_averaged() -> None:
+    one = photo(size=(32, 32))
+    clean = one.image[None].float() / 255
+    found = evaluate_grid([one], lambda x: clean, cells=frozen_grid((25,), ()))
+    assert found["summary"]["noise 25"]["restored psnr"]["undefined"] == ["a"]
+    assert found["worse"] == 0
+
+
+def test_failures_name_the_photograph_and_the_cell(tmp_path: Path) -> None:
+    photos = [photo(str(s), size=(70, 80), seed=s) for s in range(2)]
+    cells = frozen_grid((25,), (10,))
+    given = photos, lambda x: x + 0.2 * (x.shape[2] == 70) * (x < 0.5)
+    report = evaluate_grid(*given, cells=cells)["failures"]
+    assert report.images == 6
+    assert report.worse_rate == 1
+    assert {crop.name for crop in report.crops} <= {f"{i}, {c}" for i in "01" for c in cells}
+    sheets = [
+        failure_sheet(tmp_path / "f.png", report, *given, cells=cells),
+        photo_sheet(tmp_path / "p.png", *given, cells=cells),
+    ]
+    for sheet in sheets:
+        assert read_image(sheet).image.shape[1] > 500
 
 
 def test_patches_larger_than_a_photograph_are_refused() -> None:
@@ -109,7 +176,7 @@ def test_scores_of_the_identity_and_of_the_truth() -> None:
     worse = evaluate_grid(photos, lambda x: 0 * x, cells=cells)
     assert worse["worse"] == 1
     assert worse == evaluate_grid(photos, lambda x: 0 * x, cells=cells)
-    assert (same["range"], same["space"]) == ([0, 1], "rgb")
+    assert (same["range"], same["space"]) == ([0, 1], "all channels, rounded to 8 bits")
 
 
 def test_every_photograph_has_noise_of_its_own() -> None:

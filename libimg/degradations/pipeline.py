@@ -84,6 +84,8 @@ class Degradation:
         jpeg_share: share of the images that get JPEG.
         clip: clip and round to 8 bit after the noise. Without (and then without JPEG) the noise
             is that of the denoising papers.
+        unclipped_share: share of the images without JPEG that are not clipped all the same, to
+            train one network for photographs and for the papers' noise.
 
     Raises:
         ValueError: a range is reversed or out of bounds, or JPEG is asked for without ``clip``.
@@ -110,6 +112,7 @@ class Degradation:
     noise_share: float = 1.0
     jpeg_share: float = 1.0
     clip: bool = True
+    unclipped_share: float = 0.0
 
     def __post_init__(self) -> None:
         check_sigma(*self.sigma_range)
@@ -119,7 +122,7 @@ class Degradation:
             _ordered("quality_range", self.quality_range)
         for layout in self._layouts or ("none",):
             _check.one_of("subsampling", layout, SUBSAMPLINGS)
-        for name in ("noise_share", "jpeg_share"):
+        for name in ("noise_share", "jpeg_share", "unclipped_share"):
             if not 0 <= getattr(self, name) <= 1:
                 msg = f"{name} must be from 0 to 1, got {getattr(self, name)}"
                 raise ValueError(msg)
@@ -130,10 +133,10 @@ class Degradation:
         return (self.subsampling,) if isinstance(self.subsampling, str) else self.subsampling
 
     def sample(self, generator: torch.Generator) -> DegradationParams:
-        """Draw a record. Eight numbers are drawn whatever the settings."""
+        """Draw a record. Nine numbers are drawn whatever the settings."""
         # one call: the cost of a call is most of the cost
-        draws = torch.rand(8, generator=generator, device=generator.device, dtype=torch.float64)
-        sigma, quality, layout, dy, dx, noisy, coded, seed = draws.tolist()
+        draws = torch.rand(9, generator=generator, device=generator.device, dtype=torch.float64)
+        sigma, quality, layout, dy, dx, noisy, coded, seed, raw = draws.tolist()
         low, high = self.sigma_range
         level = None
         if self.quality_range is not None and coded < self.jpeg_share:
@@ -145,7 +148,7 @@ class Degradation:
             subsampling=self._layouts[int(layout * len(self._layouts))],
             phase=(int(dy * 8), int(dx * 8)) if self.random_phase else (0, 0),
             seed=int(seed * 2**53),
-            clip=self.clip,
+            clip=self.clip and (level is not None or raw >= self.unclipped_share),
         )
 
     @staticmethod

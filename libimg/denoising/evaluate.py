@@ -51,13 +51,7 @@ def on_device(
         >>> on_device(nn.Identity(), tta=True, swap=True)(torch.ones(1, 1, 1, 1, 2))
         tensor([[[[[1., 1.]]]]])
     """
-    net.eval()
-
-    def model(voxels: Tensor) -> Tensor:
-        device = next((p.device for p in net.parameters()), voxels.device)
-        with torch.autocast(device.type, autocast, enabled=autocast is not None):
-            answer: Tensor = net(voxels.to(device))
-        return answer.float().to(voxels.device)
+    model = inference.ready(net, autocast=autocast)
 
     def averaged(voxels: Tensor) -> Tensor:
         mirrored = partial(inference.tta, model=model, flips=(1, 2))

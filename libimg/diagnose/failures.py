@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import EllipsisType
 
 import torch
 from jaxtyping import Float
@@ -50,7 +51,7 @@ class Crop:
         return decibels(self.degraded_mse, self.restored_mse)
 
     @property
-    def window(self) -> tuple[object, slice, slice]:
+    def window(self) -> tuple[EllipsisType, slice, slice]:
         """Index that cuts the crop out of ``(..., h, w)``."""
         rows = slice(self.top, self.top + self.height)
         return ..., rows, slice(self.left, self.left + self.width)

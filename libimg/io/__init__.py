@@ -1,6 +1,7 @@
 """Files in and out: volumes with their geometry, photographs with what belongs to them."""
 
 from libimg.io.images import Picture as Picture
+from libimg.io.images import as_gray as as_gray
 from libimg.io.images import as_rgb as as_rgb
 from libimg.io.images import list_images as list_images
 from libimg.io.images import read_image as read_image
@@ -15,6 +16,7 @@ from libimg.io.volumes import write_volume as write_volume
 __all__ = [
     "Picture",
     "Volume",
+    "as_gray",
     "as_rgb",
     "case_name",
     "list_images",

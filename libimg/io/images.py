@@ -13,7 +13,7 @@ from torch import Tensor
 
 from libimg._extras import optional
 
-__all__ = ["Picture", "as_rgb", "list_images", "read_image", "restored", "write_image"]
+__all__ = ["Picture", "as_gray", "as_rgb", "list_images", "read_image", "restored", "write_image"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LOSSY = (".jpg", ".jpeg", ".webp")
@@ -170,6 +170,23 @@ def write_image(path: str | Path, picture: Picture) -> None:
     image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
     options: dict[str, Any] = {"quality": 95} if suffix in LOSSY else {}
     image.save(path, **options, **picture.info)
+
+
+def as_gray(image: Float[Tensor, "c h w"]) -> Float[Tensor, "1 h w"]:
+    """Return the luma of an image in [0, 1], rounded to whole 255ths as a file would hold it.
+
+    Example:
+        >>> as_gray(torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)).mul(255).round().item()
+        76.0
+
+    Reference:
+        Weights of ITU-R BT.601, full range, as in JPEG.
+    """
+    if len(image) == 1:
+        return image
+    red, green, blue = image
+    luma: Tensor = 0.299 * red + 0.587 * green + 0.114 * blue
+    return luma.mul(255).round().div(255)[None]
 
 
 def as_rgb(image: Float[Tensor, "c h w"]) -> Float[Tensor, "3 h w"]:

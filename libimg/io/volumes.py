@@ -9,7 +9,7 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from libimg import _check
@@ -155,7 +155,7 @@ def _refuse(path: Path, values: Any, *, hu: bool, allow_constant: bool) -> None:
 
 def write_volume(
     path: Path,
-    data: Float[Tensor, "d h w"],
+    data: Real[Tensor, "d h w"],
     *,
     like: Volume,
     dtype: Literal["int16", "float32"] = "int16",
@@ -167,7 +167,7 @@ def write_volume(
 
     Args:
         path: ``.nii`` or ``.nii.gz``; its folder is made.
-        data: ``(d, h, w)`` as `read_volume` gives it.
+        data: ``(d, h, w)`` as `read_volume` gives it, or labels.
         like: the volume whose grid the data lies on.
         dtype: ``"int16"`` rounds; ``"float32"`` keeps fractions.
 

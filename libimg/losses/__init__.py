@@ -13,6 +13,13 @@ from libimg.losses.pixel import charbonnier as charbonnier
 from libimg.losses.pixel import huber as huber
 from libimg.losses.pixel import l1 as l1
 from libimg.losses.pixel import mse as mse
+from libimg.losses.pixel import psnr as psnr
+from libimg.losses.sdf import class_overlap as class_overlap
+from libimg.losses.sdf import eikonal as eikonal
+from libimg.losses.sdf import field_gradient as field_gradient
+from libimg.losses.sdf import finite_difference_gradient as finite_difference_gradient
+from libimg.losses.sdf import sdf_l1 as sdf_l1
+from libimg.losses.sdf import surface_l1 as surface_l1
 from libimg.losses.structural import ms_ssim as ms_ssim
 from libimg.losses.structural import ssim as ssim
 
@@ -20,7 +27,11 @@ __all__ = [
     "PerceptualLoss",
     "bending_energy",
     "charbonnier",
+    "class_overlap",
+    "eikonal",
     "feature_matching",
+    "field_gradient",
+    "finite_difference_gradient",
     "flow_smoothness",
     "gan_discriminator",
     "gan_generator",
@@ -31,5 +42,8 @@ __all__ = [
     "ms_ssim",
     "mse",
     "multi_scale",
+    "psnr",
+    "sdf_l1",
     "ssim",
+    "surface_l1",
 ]

@@ -1,5 +1,10 @@
 """Figures of merit: one value for each sample (and class), never averaged in silence."""
 
+from libimg.metrics.completion import ClassSummary as ClassSummary
+from libimg.metrics.completion import Summary as Summary
+from libimg.metrics.completion import coverage as coverage
+from libimg.metrics.completion import error_variance_correlation as error_variance_correlation
+from libimg.metrics.completion import summarise_classes as summarise_classes
 from libimg.metrics.eight_bit import psnr_8bit as psnr_8bit
 from libimg.metrics.eight_bit import psnr_b as psnr_b
 from libimg.metrics.eight_bit import to_8bit as to_8bit
@@ -29,6 +34,9 @@ from libimg.metrics.events import signal_to_noise as signal_to_noise
 from libimg.metrics.image import bias as bias
 from libimg.metrics.image import mae as mae
 from libimg.metrics.image import psnr as psnr
+from libimg.metrics.perceptual import lpips as lpips
+from libimg.metrics.point_sets import chamfer as chamfer
+from libimg.metrics.point_sets import f_score as f_score
 from libimg.metrics.presets import SSIM_PRESETS as SSIM_PRESETS
 from libimg.metrics.presets import ssim_preset as ssim_preset
 from libimg.metrics.ranking import auc as auc
@@ -38,17 +46,29 @@ from libimg.metrics.sharpness import laplacian_ratio as laplacian_ratio
 from libimg.metrics.sharpness import sharpness_ratio as sharpness_ratio
 from libimg.metrics.structural import ms_ssim as ms_ssim
 from libimg.metrics.structural import ssim as ssim
+from libimg.metrics.surface import average_surface_distance as average_surface_distance
+from libimg.metrics.surface import hausdorff95 as hausdorff95
+from libimg.metrics.surface import surface_dice as surface_dice
+from libimg.metrics.surface_distance import SurfaceDistances as SurfaceDistances
+from libimg.metrics.surface_distance import surface_distances as surface_distances
 
 __all__ = [
     "SSIM_PRESETS",
     "BestF1",
+    "ClassSummary",
     "EsrControls",
     "EventRates",
     "StructuralRatio",
+    "Summary",
+    "SurfaceDistances",
     "auc",
+    "average_surface_distance",
     "best_f1",
     "bias",
+    "chamfer",
+    "coverage",
     "dice",
+    "error_variance_correlation",
     "esr_controls",
     "event_auc",
     "event_chamfer",
@@ -57,8 +77,11 @@ __all__ = [
     "event_precision_recall",
     "event_rates",
     "event_structural_ratio",
+    "f_score",
+    "hausdorff95",
     "iou",
     "laplacian_ratio",
+    "lpips",
     "mae",
     "mean_event_structural_ratio",
     "ms_ssim",
@@ -72,6 +95,9 @@ __all__ = [
     "signal_to_noise",
     "ssim",
     "ssim_preset",
+    "summarise_classes",
+    "surface_dice",
+    "surface_distances",
     "to_8bit",
     "to_y",
     "voxel_mse",

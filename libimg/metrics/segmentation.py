@@ -1,9 +1,9 @@
 """Overlap of segmentations: Dice and intersection over union."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from libimg._check import same_shape
@@ -71,17 +71,17 @@ def iou(
     return common / (of_pred + of_target - common)
 
 
-def _counts(
+def class_pairs(
     pred: Tensor, target: Tensor, classes: Sequence[int] | None
-) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k"], Float[Tensor, "b k"]]:
-    """Voxels in both, in ``pred`` and in ``target``; counted as integers, returned as float32."""
+) -> Iterator[tuple[Bool[Tensor, "b c *spatial"], Bool[Tensor, "b c *spatial"]]]:
+    """Masks of ``pred`` and ``target``: all channels at once, or one label after the other."""
     same_shape(pred=pred, target=target)
     kinds = {"boolean" if x.dtype == torch.bool else str(x.dtype) for x in (pred, target)}
     if kinds == {"boolean"}:
         if classes is not None:
             msg = "classes are for label maps; boolean masks have one channel for each class"
             raise ValueError(msg)
-        pairs = [(pred, target)]
+        yield pred, target
     elif "boolean" in kinds or pred.is_floating_point() or target.is_floating_point():
         msg = "pred and target must be both boolean or both integer, got "
         msg += f"{pred.dtype} and {target.dtype}"
@@ -91,7 +91,15 @@ def _counts(
             msg = "label maps must be (b, 1, *spatial) and need classes=, got shape "
             msg += f"{tuple(pred.shape)} and classes={classes}"
             raise ValueError(msg)
-        pairs = [(pred == label, target == label) for label in classes]
+        for label in classes:
+            yield pred == label, target == label
+
+
+def _counts(
+    pred: Tensor, target: Tensor, classes: Sequence[int] | None
+) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k"], Float[Tensor, "b k"]]:
+    """Voxels in both, in ``pred`` and in ``target``; counted as integers, returned as float32."""
+    pairs = class_pairs(pred, target, classes)
     counts = [[part.flatten(2).sum(2) for part in (a & b, a, b)] for a, b in pairs]
     common, of_pred, of_target = (torch.cat(part, 1).float() for part in zip(*counts, strict=True))
     return common, of_pred, of_target

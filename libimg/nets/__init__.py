@@ -1,5 +1,9 @@
-"""Networks: translation, registration, refinement, restoration, event voxels."""
+"""Networks: translation, registration, refinement, restoration, event voxels, shapes."""
 
+from libimg.nets.latent_prior import Latent as Latent
+from libimg.nets.latent_prior import LatentFlow as LatentFlow
+from libimg.nets.latent_prior import flow_matching_loss as flow_matching_loss
+from libimg.nets.latent_prior import sample_flow as sample_flow
 from libimg.nets.refiner import Refiner as Refiner
 from libimg.nets.registration import RegistrationUNet as RegistrationUNet
 from libimg.nets.residual import RestorationResNet as RestorationResNet
@@ -9,8 +13,11 @@ from libimg.nets.residual_unet3d import load_3dunet_weights as load_3dunet_weigh
 from libimg.nets.residual_unet3d import prepare_inference as prepare_inference
 from libimg.nets.umamba import UMamba as UMamba
 from libimg.nets.unet import UNet as UNet
+from libimg.nets.vecset import VecSetAutoencoder as VecSetAutoencoder
 
 __all__ = [
+    "Latent",
+    "LatentFlow",
     "Refiner",
     "RegistrationUNet",
     "ResidualUNet3D",
@@ -18,6 +25,9 @@ __all__ = [
     "RestorationUNet",
     "UMamba",
     "UNet",
+    "VecSetAutoencoder",
+    "flow_matching_loss",
     "load_3dunet_weights",
     "prepare_inference",
+    "sample_flow",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from libimg import inference
+from libimg._extras import optional
 from libimg.io import Picture, as_rgb, list_images, read_image, restored, write_image
 
 __all__ = ["Outcome", "restore_files", "restore_picture"]
@@ -90,7 +91,13 @@ def restore_picture(
 
 
 def restore_files(
-    source: Path, target: Path, model: Model, *, tile: int = 512, overlap: float = 0.25
+    source: Path,
+    target: Path,
+    model: Model,
+    *,
+    tile: int = 512,
+    overlap: float = 0.25,
+    progress: bool = False,
 ) -> Iterator[Outcome]:
     """Restore a file, or all images below a folder into another with the same tree.
 
@@ -104,6 +111,7 @@ def restore_files(
         model: see `restore_picture`.
         tile: see `restore_picture`.
         overlap: see `restore_picture`.
+        progress: show a progress bar.
 
     Yields:
         What became of each file.
@@ -125,7 +133,8 @@ def restore_files(
         msg = f"{target}: must lie outside {source}"
         raise ValueError(msg)
     single = source.is_file()
-    for path in list_images(source):
+    paths: Any = list_images(source)
+    for path in optional("tqdm", extra="tasks").tqdm(paths, unit="image") if progress else paths:
         goal = target if single else target / path.relative_to(source)
         if goal.suffix.lower() not in PLAIN and not single:
             goal = goal.with_name(f"{goal.name}.png")

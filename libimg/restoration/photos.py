@@ -11,9 +11,9 @@ from torch import Tensor
 
 from libimg._extras import optional
 from libimg.degradations import Degradation, DegradationParams
-from libimg.io import as_rgb, list_images, read_image
+from libimg.io import as_gray, as_rgb, list_images, read_image
 
-__all__ = ["Patches", "Photo", "draw_patches", "photographs"]
+__all__ = ["Patches", "Photo", "draw_patches", "middle", "photographs"]
 
 BUILT_IN = {
     "train": ("chelsea", "rocket", "immunohistochemistry", "retina", "hubble_deep_field", "brick",
@@ -28,8 +28,8 @@ class Photo(NamedTuple):
     """A clean photograph.
 
     Args:
-        name: of its file, without suffix.
-        image: ``(3, h, w)`` whole levels.
+        name: of its file, without suffix, with the folders above it.
+        image: ``(c, h, w)`` whole levels, c 1 (gray) or 3 (RGB).
 
     Example:
         >>> Photo("a", torch.zeros(3, 4, 6, dtype=torch.uint8)).name
@@ -37,7 +37,7 @@ class Photo(NamedTuple):
     """
 
     name: str
-    image: UInt8[Tensor, "3 h w"]
+    image: UInt8[Tensor, "c h w"]
 
 
 class Patches(NamedTuple):
@@ -46,7 +46,7 @@ class Patches(NamedTuple):
     Args:
         degraded: ``(b, 3, patch, patch)`` in [0, 1].
         clean: the same places before.
-        params: what was done to each.
+        params: what was done to each; to one of its channels where the patch is gray.
 
     Example:
         >>> Patches(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4), []).params
@@ -63,7 +63,7 @@ def photographs(folder: str | Path = "", *, part: Literal["train", "test"]) -> l
 
     Args:
         folder: of images in any of the formats of `libimg.io.read_image`; transparency is left
-            out, gray repeated. Empty: built-in ones, different for both parts.
+            out. Empty: built-in ones, different for both parts.
         part: which of the built-in ones.
 
     Returns:
@@ -78,8 +78,12 @@ def photographs(folder: str | Path = "", *, part: Literal["train", "test"]) -> l
         ['astronaut', 'coffee', 'camera']
     """
     if folder:
+        above = Path(folder) if Path(folder).is_dir() else Path(folder).parent
         return [
-            Photo(path.stem, (as_rgb(read_image(path).image) * 255).round().byte())
+            Photo(
+                path.relative_to(above).with_suffix("").as_posix(),
+                (read_image(path).image * 255).round().byte(),
+            )
             for path in list_images(Path(folder))
         ]
     data = optional("skimage.data", extra="tasks")
@@ -87,11 +91,26 @@ def photographs(folder: str | Path = "", *, part: Literal["train", "test"]) -> l
     for name in BUILT_IN[part]:
         array = np.asarray(getattr(data, name)())
         image = torch.from_numpy(array.copy())
-        image = image.expand(3, -1, -1) if image.ndim == 2 else image.permute(2, 0, 1)
+        image = image[None] if image.ndim == 2 else image.permute(2, 0, 1)
         top, left = (max(0, n - LONGEST) // 2 for n in image.shape[1:])
         cut = image[:, top : top + LONGEST, left : left + LONGEST]
         found.append(Photo(name, cut.contiguous()))
     return found
+
+
+def middle(photo: Photo, *, size: int = 192) -> Photo:
+    """Cut the middle of a photograph, for validation.
+
+    Args:
+        photo: any size.
+        size: largest height and width.
+
+    Example:
+        >>> middle(Photo("a", torch.zeros(3, 20, 30, dtype=torch.uint8)), size=10).image.shape
+        torch.Size([3, 10, 10])
+    """
+    top, left = (max(0, n - size) // 2 for n in photo.image.shape[1:])
+    return Photo(photo.name, photo.image[:, top : top + size, left : left + size])
 
 
 def draw_patches(
@@ -100,15 +119,21 @@ def draw_patches(
     patch: int,
     batch: int,
     degradation: Degradation,
+    gray_share: float = 0.0,
     generator: torch.Generator,
 ) -> Patches:
     """Draw random patches, turned and mirrored at random, and degrade each by its own record.
+
+    A gray patch is degraded as the one channel that it is, so that a network that takes RGB learns
+    what it meets when it is given gray photographs: the same noise in all three channels, and a
+    JPEG without chroma.
 
     Args:
         photos: to draw from, all equally often.
         patch: height and width.
         batch: number of patches.
         degradation: what to draw.
+        gray_share: share of the patches that are turned gray.
         generator: draws everything.
 
     Raises:
@@ -128,15 +153,16 @@ def draw_patches(
             msg = f"{name}: patch must fit into the photographs, got {patch} for "
             msg += f"{tuple(image.shape[1:])}"
             raise ValueError(msg)
-        random = torch.rand(4, generator=generator).tolist()
+        random = torch.rand(5, generator=generator).tolist()
         top, left = (
             int(r * (n - patch + 1)) for r, n in zip(random, image.shape[1:], strict=False)
         )
         part = image[:, top : top + patch, left : left + patch].float() / 255
         part = torch.rot90(part, int(random[2] * 4), (1, 2))
         part = part.flip(2) if random[3] < 0.5 else part
+        part = as_gray(part) if random[4] < gray_share else as_rgb(part)
         record = degradation.sample(generator)
-        clean.append(part)
-        degraded.append(degradation.apply(part, record))
+        clean.append(as_rgb(part))
+        degraded.append(as_rgb(degradation.apply(part, record)))
         params.append(record)
     return Patches(torch.stack(degraded), torch.stack(clean), params)

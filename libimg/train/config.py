@@ -51,6 +51,7 @@ def cli(
     commands: Mapping[str, Callable[..., object]],
     *,
     default: Path,
+    positional: bool = False,
     args: Sequence[str] | None = None,
 ) -> None:
     """Run a task from the command line.
@@ -62,6 +63,7 @@ def cli(
     Args:
         commands: name to function, in the order of the help text.
         default: configuration file of the default command.
+        positional: arguments without a default are given by their place, not by ``--name``.
         args: words of the command line; those of the process if None.
 
     Example:
@@ -79,7 +81,7 @@ def cli(
     if words[0] == main and "--cfg" not in words and "--help" not in words:
         words[1:1] = ["--cfg", str(default)]
     try:
-        jsonargparse.auto_cli(dict(commands), args=words, as_positional=False)
+        jsonargparse.auto_cli(dict(commands), args=words, as_positional=positional)
     except (ValueError, OSError, ImportError) as error:
         if os.environ.get("LIBIMG_DEBUG"):
             raise
