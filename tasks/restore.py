@@ -92,6 +92,7 @@ class Config:
         start: what is drawn at first, lighter; it moves to ``degradation`` over ``curriculum``.
         curriculum: share of the training that the way from light to heavy takes; 0 for none.
         network: between degraded and restored.
+        init: file of weights to begin with, ``shipped`` for those of libimg; at random if empty.
         loss: of pixels.
         ssim: weight of 1 - SSIM beside it.
         relative_from: share of the training after which a patch counts less the worse it was, so
@@ -111,6 +112,7 @@ class Config:
     )
     curriculum: float = 0.0
     network: Network = field(default_factory=Network)
+    init: str = ""
     loss: Literal["l1", "charbonnier", "psnr"] = "l1"
     ssim: float = 0.0
     relative_from: float = 1.0
@@ -137,6 +139,8 @@ def fit(cfg: Config) -> Run:
     run = Run(cfg.run, settings=asdict(cfg))
     photos, watch = split(cfg.data)
     net = restoration.build(cfg.network).to(memory_format=torch.channels_last)
+    if cfg.init:
+        restoration.load_weights(net, "" if cfg.init == "shipped" else cfg.init)
     net = run.module("net", net)
     optimizer, best = run.optimizer("net", optimizer_of(cfg, net)), Best()
     run.parts["best"] = best

@@ -14,6 +14,7 @@ from libimg.restoration import (
     build,
     export_restorer,
     load_restorer,
+    load_weights,
     save_restorer,
 )
 from libimg.restoration.restorer import SHIPPED
@@ -68,6 +69,16 @@ def test_cards_come_back(
     assert Card.from_dict(card.to_dict()) == card
     with pytest.raises(TypeError, match="unknown"):
         Card.from_dict({**card.to_dict(), "unknown": 1})
+
+
+def test_training_goes_on_from_a_file(tmp_path: Path) -> None:
+    path, net = tmp_path / "net.pt", build(SMALL[1])
+    save_restorer(path, trained(SMALL[1]), network=SMALL[1], card=Card())
+    load_weights(net, path)
+    x = torch.rand(1, 3, 8, 8)
+    torch.testing.assert_close(net(x), load_restorer(path, device="cpu")(x))
+    with pytest.raises(ValueError, match=r"net\.pt: holds another network, Network\(name='unet'"):
+        load_weights(build(SMALL[0]), path)
 
 
 def test_anything_else_is_refused(tmp_path: Path) -> None:

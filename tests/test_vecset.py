@@ -337,8 +337,8 @@ def test_flow_learns_a_distribution_that_depends_on_its_condition() -> None:
     net = LatentFlow(channels=1, latents=2, width=32, layers=2, heads=2)
     optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(1)
-    for step in range(160):
-        optimiser.param_groups[0]["lr"] = 3e-3 * (1 - step / 160)
+    for step in range(240):
+        optimiser.param_groups[0]["lr"] = 3e-3 * (1 - step / 240)
         sign = torch.randint(2, (128, 1, 1), generator=generator) * 2.0 - 1
         told = torch.randint(2, (128, 1, 1), generator=generator)
         target = sign + 0.1 * torch.randn(128, 2, 1, generator=generator)

@@ -1,14 +1,16 @@
-"""Transformer parts for sets: Fourier embedding, attention, pre-norm blocks, a field's head."""
+"""Transformer parts for sets: points as tokens, attention, pre-norm blocks, a field's head."""
 
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as recompute
 
-__all__ = ["Attention", "Block", "FieldHead", "GatedMLP", "PointEmbedding", "Stack"]
+__all__ = ["Attention", "Block", "FieldHead", "GatedMLP", "PointEmbedding", "PointTokens", "Stack"]
+
+CROSS_SCALE = 4.0  # attention across sets begins selective: it then learns some times faster
 
 
 class PointEmbedding(nn.Module):
@@ -33,18 +35,54 @@ class PointEmbedding(nn.Module):
         return out
 
 
+class PointTokens(nn.Module):
+    """A token for each point, from its place and class, and one for what is known of each class."""
+
+    def __init__(self, width: int, *, classes: int, frequencies: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.place = PointEmbedding(width, frequencies=frequencies)
+        self.label = nn.Embedding(classes, width)
+        self.state = nn.Embedding(2 * classes, width)
+        for table in (self.label, self.state):  # no larger than what places say
+            nn.init.normal_(table.weight, std=0.3)
+
+    def forward(
+        self,
+        points: Float[Tensor, "b n 3"],
+        classes: Int[Tensor, "b n"],
+        *,
+        valid: Bool[Tensor, "b n"],
+        presence: Bool[Tensor, "b k"],
+    ) -> tuple[Float[Tensor, "b n w"], Bool[Tensor, "b n"], Float[Tensor, "b k w"]]:
+        """Tokens of points, which of them count, and tokens of classes.
+
+        A class's token says whether it was observed, and holds the mean of its points' tokens.
+        What a point that does not count holds is never read, be it NaN or no class at all.
+        """
+        label = torch.where(valid, classes, 0).long()
+        keep = valid & presence.gather(1, label)
+        label = torch.where(keep, label, 0)
+        tokens = self.place(torch.where(keep.unsqueeze(-1), points, 0)) + self.label(label)
+        member = F.one_hot(label, self.classes).to(tokens.dtype) * keep.unsqueeze(-1)
+        summary = member.mT @ tokens / member.sum(1).clamp(min=1).unsqueeze(-1)
+        state = torch.arange(self.classes, device=label.device) + self.classes * presence.long()
+        return tokens, keep, self.state(state) + summary
+
+
 class Attention(nn.Module):
     """Multi-head attention of ``x`` to ``context``, queries and keys normalised to unit RMS.
 
-    The norm, with a learned scale for each head, keeps the logits bounded in bfloat16.
+    The norm, with a learned scale for each head, keeps the logits bounded in bfloat16; the larger
+    it begins, the more selective the untrained attention is.
     """
 
-    def __init__(self, width: int, *, heads: int) -> None:
+    def __init__(self, width: int, *, heads: int, scale: float = 1.0) -> None:
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(width, width, bias=False)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.scale = nn.Parameter(torch.ones(heads, 1, 1))
+        self.scale = nn.Parameter(torch.full((heads, 1, 1), scale))
         self.out = nn.Linear(width, width)
 
     def forward(
@@ -104,7 +142,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.norm_context = nn.LayerNorm(width) if cross else None
-        self.attention = Attention(width, heads=heads)
+        self.attention = Attention(width, heads=heads, scale=CROSS_SCALE if cross else 1.0)
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = GatedMLP(width, expansion=expansion)
 
@@ -158,7 +196,7 @@ class FieldHead(nn.Module):
     ) -> None:
         super().__init__()
         self.embed = PointEmbedding(width, frequencies=frequencies)
-        self.question = nn.Parameter(torch.randn(classes if each else 1, width))
+        self.question = nn.Parameter(0.3 * torch.randn(classes if each else 1, width))
         self.ask = Block(width, heads=heads, expansion=expansion, cross=True)
         self.norm = nn.LayerNorm(width)
         self.answer = nn.Linear(width, 1 if each else classes)

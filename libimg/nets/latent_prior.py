@@ -213,11 +213,11 @@ def flow_matching_loss(
     Reference:
         Liu et al., "Flow Straight and Fast", ICLR 2023, equation 1.
     """
-    where = {"dtype": target.dtype, "device": target.device}
-    noise = torch.randn(target.shape, generator=generator, **where)
-    time = torch.rand(len(target), generator=generator, **where)
+    dtype, device = target.dtype, target.device
+    noise = torch.randn(target.shape, generator=generator, dtype=dtype, device=device)
+    time = torch.rand(len(target), generator=generator, dtype=dtype, device=device)
     x = torch.lerp(noise, target, time[:, None, None])
-    error = net(x, time, condition) - (target - noise)
+    error: Tensor = net(x, time, condition) - (target - noise)
     return error.square().flatten(1).mean(1)
 
 

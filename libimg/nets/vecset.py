@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from libimg._check import one_of
-from libimg.nets.attention import Block, FieldHead, PointEmbedding, Stack
+from libimg.nets.attention import Block, FieldHead, PointTokens, Stack
 from libimg.nets.latent_prior import Latent
 
 __all__ = ["PRESETS", "VecSetAutoencoder"]
@@ -29,10 +29,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 class VecSetAutoencoder(nn.Module):
     """Encodes labelled surface points as a set of latents and answers distances of all classes.
 
-    Each point carries its class, so that walls shared by two classes stay apart, and one more
-    token for each class says whether the class was looked at: a class that was observed and has
-    no points is absent; one that was not observed is to be completed. The tokens attend to the
-    set by `F.scaled_dot_product_attention`; there is no dropout and no need of flash-attn.
+    Each point carries its class, so that walls shared by two classes stay apart. One more token
+    for each class holds the mean of its points' tokens and says whether it was looked at: a class
+    that was observed and has no points is absent, one that was not observed is to be completed.
+    Latents begin with one of these, in turn, and attend to all tokens by torch's own attention;
+    there is no dropout and no need of flash-attn.
 
     | preset, for 10 classes | width | latents | layers | parameters |
     |---|---|---|---|---|
@@ -48,8 +49,9 @@ class VecSetAutoencoder(nn.Module):
         latent_channels: numbers in each latent.
         encoder_layers: blocks of self-attention in front of the bottleneck.
         decoder_layers: blocks of self-attention behind it.
-        queries: what the latents begin as: ``"learned"`` vectors, or some of the ``"points"``,
-            whose indices the caller gives as ``anchors`` (by farthest point sampling).
+        queries: what the latents begin as: ``"learned"`` vectors, with the token of a class; or
+            some of the ``"points"``, whose indices the caller gives as ``anchors`` (by farthest
+            point sampling).
         bottleneck: ``"none"``; ``"kl"``, Gaussians with `Latent.kl`; ``"normalised"``, every
             latent with mean 0 and variance 1 over its channels, which suits `LatentFlow`.
         head: ``"outputs"``: one query gives all classes; ``"query"``: one query for each class,
@@ -96,15 +98,15 @@ class VecSetAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         sizes = (classes, width, latents, heads, latent_channels, expansion)
-        if min(*sizes, frequencies + 1, encoder_layers + 1, decoder_layers + 1) < 1:
+        layers = (encoder_layers, decoder_layers, frequencies)
+        if min(sizes) < 1 or min(layers) < 0:
             msg = "classes, width, latents, heads, latent_channels and expansion must be at least "
-            msg += f"1, layers and frequencies at least 0, got {sizes}, {encoder_layers}, "
-            msg += f"{decoder_layers} and {frequencies}"
+            msg += f"1, layers and frequencies at least 0, got {sizes} and {layers}"
             raise ValueError(msg)
         if width % heads:
             msg = f"heads must divide the width {width}, got {heads}"
             raise ValueError(msg)
-        if bottleneck == "normalised" and latent_channels < 2:
+        if (bottleneck, latent_channels) == ("normalised", 1):
             msg = "a normalised bottleneck needs 2 latent_channels or more, got 1"
             raise ValueError(msg)
         one_of("queries", queries, ("learned", "points"))
@@ -112,10 +114,8 @@ class VecSetAutoencoder(nn.Module):
         one_of("head", head, ("outputs", "query"))
         self.classes, self.latents, self.latent_channels = classes, latents, latent_channels
         self.queries, self.bottleneck = queries, bottleneck
-        self.embed_points = PointEmbedding(width, frequencies=frequencies)
-        self.embed_class = nn.Embedding(classes, width)
-        self.embed_presence = nn.Embedding(2 * classes, width)
-        self.start = nn.Parameter(torch.randn(latents if queries == "learned" else 1, width))
+        self.tokens = PointTokens(width, classes=classes, frequencies=frequencies)
+        self.start = nn.Parameter(0.3 * torch.randn(latents if queries == "learned" else 1, width))
         self.collect = Block(width, heads=heads, expansion=expansion, cross=True)
         stack = partial(Stack, heads=heads, expansion=expansion, checkpoint=checkpoint)
         self.encoder = stack(encoder_layers, width)
@@ -123,14 +123,8 @@ class VecSetAutoencoder(nn.Module):
         self.squeeze = nn.Linear(width, latent_channels * (1 + (bottleneck == "kl")))
         self.unsqueeze = nn.Linear(latent_channels, width)
         self.decoder = stack(decoder_layers, width)
-        self.field = FieldHead(
-            width,
-            classes=classes,
-            frequencies=frequencies,
-            heads=heads,
-            expansion=expansion,
-            each=head == "query",
-        )
+        attention = {"heads": heads, "expansion": expansion, "frequencies": frequencies}
+        self.field = FieldHead(width, classes=classes, each=head == "query", **attention)
 
     @classmethod
     def preset(
@@ -182,28 +176,22 @@ class VecSetAutoencoder(nn.Module):
             got = "none" if anchors is None else "some"
             msg = f"anchors go with queries='points' alone, got {got} with {self.queries!r}"
             raise ValueError(msg)
-        keep = torch.ones_like(classes, dtype=torch.bool) if valid is None else valid
+        if valid is None:
+            valid = torch.ones_like(classes, dtype=torch.bool)
         if presence is None:
-            presence = keep.new_ones(b, self.classes)
-        label = torch.where(keep, classes, 0).long()
-        keep = keep & presence.gather(1, label)
-        label = torch.where(keep, label, 0)
-        place = torch.where(keep.unsqueeze(-1), points, 0)
-        tokens = self.embed_points(place) + self.embed_class(label)
-        state = torch.arange(self.classes, device=label.device) + self.classes * presence.long()
-        member = F.one_hot(label, self.classes).to(tokens.dtype) * keep.unsqueeze(-1)
-        known = member.mT @ tokens / member.sum(1).clamp(min=1).unsqueeze(-1) if getattr(self, "summary", 0) else 0
-        known = known + self.embed_presence(state)
+            presence = valid.new_ones(b, self.classes)
+        tokens, keep, known = self.tokens(points, classes, valid=valid, presence=presence)
         context = torch.cat([tokens, known], 1)
         seen = torch.cat([keep, torch.ones_like(presence)], 1)
-
-        h = self.start.expand(b, -1, -1)
-        if getattr(self, "summary", 0) > 1:
-            h = h + known[:, torch.arange(self.latents) % self.classes]
-        if anchors is not None:
+        if anchors is None:  # each latent begins with what is known of one class
+            h = (
+                self.start
+                + known[:, torch.arange(self.latents, device=known.device) % self.classes]
+            )
+        else:
             index = anchors.long()
             begun = tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
-            h = torch.where(keep.gather(1, index).unsqueeze(-1), begun, h)
+            h = torch.where(keep.gather(1, index).unsqueeze(-1), begun, self.start)
         h = self.encoder(self.collect(h, context, keep=seen))
         mean: Tensor = self.squeeze(self.norm(h))
         if self.bottleneck == "kl":
@@ -257,8 +245,7 @@ class VecSetAutoencoder(nn.Module):
         """Signed distances of all classes, observed or not, at points.
 
         Args:
-            latent: ``(b, latents, latent_channels)``: a `Latent`'s mean or sample, or what a
-                prior has drawn.
+            latent: ``(b, latents, latent_channels)``: a mean or a sample, or what a prior drew.
             queries: ``(b, q, 3)`` in [-1, 1].
             chunk: queries at once; fewer need less memory and give the same result.
 

@@ -20,6 +20,7 @@ from libimg.restoration.restorer import Restorer as Restorer
 from libimg.restoration.restorer import build as build
 from libimg.restoration.restorer import export_restorer as export_restorer
 from libimg.restoration.restorer import load_restorer as load_restorer
+from libimg.restoration.restorer import load_weights as load_weights
 from libimg.restoration.restorer import save_restorer as save_restorer
 from libimg.restoration.sheets import failure_sheet as failure_sheet
 from libimg.restoration.sheets import photo_sheet as photo_sheet
@@ -40,6 +41,7 @@ __all__ = [
     "failure_sheet",
     "frozen_grid",
     "load_restorer",
+    "load_weights",
     "middle",
     "paper_grid",
     "photo_sheet",

@@ -17,6 +17,7 @@ __all__ = [
     "build",
     "export_restorer",
     "load_restorer",
+    "load_weights",
     "save_restorer",
 ]
 
@@ -204,6 +205,31 @@ def export_restorer(path: Path, model: str | Path = "") -> dict[str, float]:
     x = torch.rand(1, 3, 37, 53, generator=torch.Generator().manual_seed(0))
     change = load_restorer(path, device="cpu")(x) - inference.ready(net)(x)
     return {"37 x 53": float(change.abs().max())}
+
+
+def load_weights(net: nn.Module, path: str | Path = "") -> None:
+    """Fill a network with the weights of a file, to train it further.
+
+    Args:
+        net: what `build` gave.
+        path: file of `save_restorer` or of a training; the one that comes with libimg if empty.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not such a file, or one of another network; the message names it.
+
+    Example:
+        >>> load_weights(build(Network()), "nowhere.pt")
+        Traceback (most recent call last):
+        FileNotFoundError: nowhere.pt: no such file
+    """
+    file = _existing(path)
+    other, network, _ = read_restorer(file)
+    try:
+        net.load_state_dict(other.state_dict())
+    except RuntimeError as error:
+        msg = f"{file}: holds another network, {network}"
+        raise ValueError(msg) from error
 
 
 def read_restorer(file: Path) -> tuple[nn.Module, Network, Card]:

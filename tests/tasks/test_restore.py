@@ -127,6 +127,15 @@ def test_two_runs_give_the_same_files(tiny: Path, tmp_path: Path) -> None:
     assert (first / "net.pt").read_bytes() == (second / "net.pt").read_bytes()
 
 
+def test_a_run_begins_with_given_weights(tiny: Path, best: Path, tmp_path: Path) -> None:
+    words = ("--cfg.run.folder", str(tmp_path), "--cfg.rate", "1e-12", "--cfg.steps", "1")
+    command("train", "--cfg", str(tiny), "--cfg.init", str(best), *words)
+    given, after = weights(best), weights(tmp_path / "tiny" / "last.pt")
+    assert all((given[name] - after[name]).abs().max() < 1e-8 for name in given)
+    with pytest.raises(SystemExit, match="noise_jpeg.pt: holds another network"):
+        command("train", "--cfg", str(tiny), "--cfg.init", "shipped", "--cfg.run.name", "other")
+
+
 def test_the_shipped_network_needs_no_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
