@@ -34,6 +34,7 @@ UNITS = {
     "voxels": "Million events a second",
     "unet3d": "Milliseconds, medians",
     "degradations": "Images a second, 256 x 256",
+    "sdf": "Milliseconds of wall and of CPU time",
     "long_file": "Largest resident memory of the process so far",
 }
 

@@ -1,4 +1,4 @@
-"""Anatomical shape: signed distance fields of label maps."""
+"""Anatomical shape: distance fields of label maps, points, frames, meshes, augmentation."""
 
 from libimg.shapes.augment import RigidParams as RigidParams
 from libimg.shapes.augment import apply_rigid as apply_rigid
