@@ -205,7 +205,7 @@ def optimizer_of(cfg: Config, net: torch.nn.Module) -> torch.optim.Optimizer:
     return torch.optim.Adam(net.parameters(), lr=cfg.rate, betas=(0.9, 0.99))
 
 
-def validate(model: restoration.Model, watch: list[Photo]) -> dict[str, float]:
+def validate(model: Callable[[Tensor], Tensor], watch: list[Photo]) -> dict[str, float]:
     """Score the photographs kept back on a few cells of the grid, and their mean."""
     rows = restoration.evaluate_grid(watch, model, cells=WATCHED)["rows"]
     scores: dict[str, float] = {}

@@ -18,7 +18,7 @@ FORMS = [
     {"head": "query", "bottleneck": "kl"},
     {"queries": "points", "bottleneck": "normalised", "checkpoint": True},
 ]
-COUNTS = {"tiny": 1_023_810, "small": 50_791_562, "base": 436_805_066}
+COUNTS = {"tiny": 395_002, "small": 50_791_562, "base": 436_805_066}
 
 
 def small(seed: int = 0, **options) -> VecSetAutoencoder:

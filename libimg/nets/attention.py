@@ -16,8 +16,8 @@ CROSS_SCALE = 4.0  # attention across sets begins selective: it then learns some
 class PointEmbedding(nn.Module):
     """Linear map of ``x``, ``sin(2^k π x)`` and ``cos(2^k π x)`` for ``k = 0 .. frequencies - 1``.
 
-    The finest wave has a length of ``2 ** (2 - frequencies)`` of the unit of the points: 0.031
-    for the usual 8, and 0.125 for 5. The angles are computed in float32 under autocast.
+    The finest wave is ``2 ** (2 - frequencies)`` long, in the unit of the points: 0.016 for the
+    usual 8, 0.0625 for 6. The angles are computed in float32 under autocast.
     """
 
     scales: Tensor

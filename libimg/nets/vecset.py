@@ -18,7 +18,8 @@ Points = Float[Tensor, "b n 3"]
 Classes = Int[Tensor, "b n"]
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {"width": 128, "latents": 64, "expansion": 2, "frequencies": 6},
+    "tiny": {"width": 96, "latents": 40, "encoder_layers": 1, "decoder_layers": 1}
+    | {"expansion": 2, "frequencies": 6},
     "small": {"width": 512, "latents": 512, "heads": 8, "decoder_layers": 8},
     "base": {"width": 1024, "latents": 1024, "heads": 16, "encoder_layers": 0}
     | {"decoder_layers": 24, "queries": "points", "checkpoint": True},
@@ -37,7 +38,7 @@ class VecSetAutoencoder(nn.Module):
 
     | preset, for 10 classes | width | latents | layers | parameters |
     |---|---|---|---|---|
-    | ``"tiny"``: a CPU | 128 | 64 × 32 | 2 + 2 | 1.0 M |
+    | ``"tiny"``: a CPU | 96 | 40 × 32 | 1 + 1 | 0.4 M |
     | ``"small"``: a GPU of 12 GB | 512 | 512 × 32 | 2 + 8 | 51 M |
     | ``"base"``: the size of VecSetX | 1024 | 1024 × 32 | 0 + 24 | 437 M |
 
@@ -49,9 +50,8 @@ class VecSetAutoencoder(nn.Module):
         latent_channels: numbers in each latent.
         encoder_layers: blocks of self-attention in front of the bottleneck.
         decoder_layers: blocks of self-attention behind it.
-        queries: what the latents begin as: ``"learned"`` vectors, with the token of a class; or
-            some of the ``"points"``, whose indices the caller gives as ``anchors`` (by farthest
-            point sampling).
+        queries: what latents begin as: ``"learned"`` vectors and the token of a class, or some of
+            the ``"points"``, the caller's ``anchors`` (by farthest point sampling).
         bottleneck: ``"none"``; ``"kl"``, Gaussians with `Latent.kl`; ``"normalised"``, every
             latent with mean 0 and variance 1 over its channels, which suits `LatentFlow`.
         head: ``"outputs"``: one query gives all classes; ``"query"``: one query for each class,
@@ -69,7 +69,7 @@ class VecSetAutoencoder(nn.Module):
         >>> points, classes = torch.rand(2, 50, 3) * 2 - 1, torch.randint(3, (2, 50))
         >>> latent = net.encode(points, classes)
         >>> latent.mean.shape
-        torch.Size([2, 64, 32])
+        torch.Size([2, 40, 32])
         >>> net.decode(latent.mean, torch.zeros(2, 7, 3)).shape
         torch.Size([2, 7, 3])
 

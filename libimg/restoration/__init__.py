@@ -1,6 +1,5 @@
 """Restoration of photographs: networks as files, patches to train on, scores, files and folders."""
 
-from libimg.restoration.evaluate import Model as Model
 from libimg.restoration.evaluate import degrade as degrade
 from libimg.restoration.evaluate import evaluate_grid as evaluate_grid
 from libimg.restoration.evaluate import frozen_grid as frozen_grid
@@ -27,7 +26,6 @@ from libimg.restoration.sheets import photo_sheet as photo_sheet
 
 __all__ = [
     "Card",
-    "Model",
     "Network",
     "Outcome",
     "Patches",

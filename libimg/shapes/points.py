@@ -34,6 +34,10 @@ class SurfacePoints:
         points: ``(n, 3)`` in millimetres.
         classes: ``(n,)`` index of each point's class in the fields.
         absent: classes that points were asked of and that have no surface; they gave none.
+
+    Example:
+        >>> SurfacePoints(torch.zeros(2, 3), torch.tensor([0, 1])).absent
+        ()
     """
 
     points: Float[Tensor, "n 3"]
@@ -50,6 +54,10 @@ class FieldPoints:
         classes: ``(n,)`` index of the class that each point was drawn for, -1 for none.
         distances: ``(classes, n)`` in millimetres, negative inside.
         absent: classes that points were asked of and that have none to give.
+
+    Example:
+        >>> FieldPoints(torch.zeros(2, 3), torch.tensor([0, -1]), torch.ones(4, 2)).absent
+        ()
     """
 
     points: Float[Tensor, "n 3"]
