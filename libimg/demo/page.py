@@ -78,8 +78,8 @@ def build_demo(
 
     Example:
         >>> from libimg.restoration import Card
-        >>> page = build_demo(Restorer(lambda x: x, Card()))
-        >>> page.title
+        >>> page = build_demo(Restorer(lambda x: x, Card()))  # doctest: +SKIP
+        >>> page.title  # doctest: +SKIP
         'Restoration of noise and JPEG'
     """
     gr = optional("gradio", extra="demo")
@@ -108,7 +108,7 @@ def build_demo(
                 degrade = gr.Checkbox(label="Degrade first", elem_id="degrade")
                 with gr.Column(visible=False) as how:
                     sigma = gr.Slider(
-                        0, 50, 25, step=1, label="Noise σ, levels of 255", elem_id="sigma"
+                        0, 50, 25, step=1, label="Noise, levels of 255", elem_id="sigma"
                     )
                     compress = gr.Checkbox(True, label="JPEG", elem_id="jpeg")
                     quality = gr.Slider(

@@ -15,7 +15,7 @@ def introduction(card: Card, limits: Limits) -> str:
     parts = [f"{card.parameters / 1e6:.2f} M parameters"] if card.parameters else []
     parts += [f"trained on {card.trained_on}"] if card.trained_on else []
     low, high = card.sigma_range
-    parts.append(f"noise σ {low:g} to {high:g} of 255")
+    parts.append(f"noise of {low:g} to {high:g} of 255")
     if card.quality_range is None:
         parts.append("no JPEG")
     else:

@@ -83,14 +83,16 @@ def range_notes(card: Card, params: DegradationParams | None) -> tuple[str, ...]
 
     Example:
         >>> range_notes(Card(sigma_range=(0, 30)), DegradationParams(sigma=50, quality=40))
-        ('noise σ 50 lies outside the trained range of 0 to 30',)
+        ('noise of 50 lies outside the trained range of 0 to 30',)
     """
     if params is None:
         return ()
     found = []
     low, high = card.sigma_range
     if not low <= params.sigma <= high:
-        found.append(f"noise σ {params.sigma:g} lies outside the trained range of {low:g} to {high:g}")
+        found.append(
+            f"noise of {params.sigma:g} lies outside the trained range of {low:g} to {high:g}"
+        )
     if params.quality is not None and card.quality_range is None:
         found.append("the network was trained without JPEG")
     elif params.quality is not None and card.quality_range is not None:
