@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from libimg import completion, losses
 from libimg.completion import Case, Centre, Completer, Drop, Question, Sampling
@@ -250,9 +251,10 @@ def test_distances_move_and_scale_with_the_heart(
     for points, queries, distances in zip(batch.whole, batch.queries, batch.distances, strict=True):
         radius = (points - points.mean(0)).norm(dim=1).mean()
         expected = (queries - points.mean(0)).norm(dim=1) - radius
-        near = distances[:, 0].isfinite()
-        torch.testing.assert_close(distances[near, 0], expected[near], atol=0.035, rtol=0)
-        assert bool(distances[:, 1:].isnan().all())
+        near = distances[:, 1].isfinite()
+        assert 20 < int(near.sum()) < 80
+        torch.testing.assert_close(distances[near, 1], expected[near], atol=0.07, rtol=0)
+        assert bool(distances[:, [0, 2]].isnan().all())
 
 
 def test_unlabelled_targets_change_nothing(cases: list[Case], centre: Centre) -> None:
@@ -280,13 +282,13 @@ def test_unlabelled_targets_change_nothing(cases: list[Case], centre: Centre) ->
 def test_data_sets_are_mixed_by_their_shares(cases: list[Case], centre: Centre) -> None:
     first = [case.restrict(["shell", "core"]) for case in cases[:3]]
     second = [case.restrict(["shell", "side"]) for case in cases[3:]]
-    how = {"batch": 400, "inputs": 4, "queries": 8, "shares": (0.9, 0.1), "hide_share": 1.0}
+    how = {"batch": 150, "inputs": 4, "queries": 8, "shares": (0.9, 0.1), "hide_share": 1.0}
     generator = torch.Generator().manual_seed(0)
     batch = completion.draw_batch(
         [first, second], centre=centre, generator=generator, hide=((), ("side",)), **how
     )
     from_second = batch.labelled[:, 2]
-    assert 0.05 < float(from_second.float().mean()) < 0.16
+    assert 0.04 < float(from_second.float().mean()) < 0.18
     assert not bool(batch.presence[:, 2].any())
     assert bool((batch.labelled & ~batch.presence)[from_second, 2].all())
     with pytest.raises(ValueError, match="a share for each"):
@@ -434,7 +436,7 @@ def test_fitting_brings_the_decoder_closer(tmp_path: Path, model: Completer) -> 
     before = model.net.field.answer.weight.clone()
     scores = [
         completion.dice_of(completion.complete_file(path, model, **how, **fit))["mean"]
-        for fit in ({}, {"fit_steps": 30}, {"fit_steps": 60, "fit_weights": True})
+        for fit in ({}, {"fit_steps": 8}, {"fit_steps": 16, "fit_weights": True})
     ]
     assert scores[0] < scores[2]
     assert scores[0] < scores[1] + 0.02

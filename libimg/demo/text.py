@@ -37,7 +37,7 @@ def listed(notes: Sequence[str]) -> str:
 def caption(result: Restored) -> str:
     """Describe one result in a line."""
     height, width = result.size
-    parts = [f"<b>{escape(result.name)}</b>", f"{width} × {height} pixels"]
+    parts = [f"<b>{escape(result.name)}</b>", f"{width} x {height} pixels"]
     parts.append(f"restored in {result.seconds:.2f} s")
     if result.psnr is not None:
         before, after = result.psnr

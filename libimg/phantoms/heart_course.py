@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from libimg.phantoms.heart_params import HeartParams
 from libimg.phantoms.heart_parts import (
     Frame,
     Points,
@@ -18,10 +19,9 @@ from libimg.phantoms.heart_parts import (
     right_ventricle,
     unit,
 )
-from libimg.phantoms.heart_params import HeartParams
 from libimg.phantoms.vessels import Tubes, spline_tube
 
-__all__ = ["appendage", "great_vessels", "lung_veins", "coronaries"]
+__all__ = ["appendage", "coronaries", "great_vessels", "lung_veins"]
 
 Surface = Callable[[Tensor], Tensor]
 
@@ -75,11 +75,13 @@ def great_vessels(p: HeartParams, f: Frame) -> tuple[Tubes, Tubes]:
         _with([start - 3 * f.pulmonary_way, start + f.pulmonary_way, up, fork],
               [p.outflow_mm, p.outflow_mm + 1, t, t])
     )  # fmt: skip
-    far, r, l = p.pa_length_mm / 48, p.right_pa_mm, p.left_pa_mm
+    far = p.pa_length_mm / 48
     right = body((13, -12, 0), (36, -19, -6), (36 + 26 * far, -19 - 14 * far, -9 - 9 * far))
     left_ = body((-5, -12, 5), (-14, -28, 4), (-17 - 9 * far, -32 - 9 * far, 1 - 14 * far))
-    right_pa = _chain(_with([fork, *(fork + right * k)], [r + 1, r, r, 0.8 * r]))
-    left_pa = _chain(_with([fork, *(fork + left_ * k)], [l + 1, l, l, 0.75 * l]))
+    wide, narrow = p.right_pa_mm, p.left_pa_mm
+    right_pa = _chain(_with([fork, *(fork + right * k)], [wide + 1, wide, wide, 0.8 * wide]))
+    left_radii = [narrow + 1, narrow, narrow, 0.75 * narrow]
+    left_pa = _chain(_with([fork, *(fork + left_ * k)], left_radii))
     return aorta, np.concatenate([trunk, right_pa, left_pa])
 
 
@@ -99,7 +101,7 @@ def lung_veins(p: HeartParams, f: Frame) -> list[Tubes]:
     for mouth, way, calibre in places:
         place = np.array(mouth) + draw.normal(0, 0.05, 3)
         heading = unit(np.array(way) + draw.normal(0, 0.1, 3))
-        bend = draw.normal(0, 0.12, 3) + (0, -0.1, 0)
+        bend = draw.normal(0, 0.12, 3) + np.array((0, -0.1, 0))
         length = p.pv_length_mm * draw.uniform(0.8, 1.2)
         r = p.pv_mm * calibre * draw.uniform(0.9, 1.1)
         mouth_mm = f.la + f.upright.T @ (place * (w, d, h))
@@ -126,12 +128,15 @@ def _outside(points: Points, level: Points | float, surface: Surface, *, both: b
         step = 0.5
         here = surface(at)
         slope = torch.stack(
-            [(surface(at + e) - surface(at - e)) / (2 * step) for e in step * torch.eye(3).double()[..., None]]
+            [
+                (surface(at + e) - surface(at - e)) / (2 * step)
+                for e in step * torch.eye(3).double()[..., None]
+            ]
         )
         gap = here - aim
         gap = gap if both else gap.clamp(max=0)
         at = at - (gap.clamp(-6, 6) / slope.square().sum(0).clamp(min=0.2)) * slope
-    moved = points.copy()
+    moved: Points = points.copy()
     moved[:, :3] = at.T.numpy()
     return moved
 

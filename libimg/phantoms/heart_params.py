@@ -182,7 +182,8 @@ class HeartParams:
         if wrong := known ^ set(values):
             msg = f"expected the fields of HeartParams; missing or unknown: {sorted(wrong)}"
             raise ValueError(msg)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        given: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**given)
 
 
 def sample_heart(generator: torch.Generator) -> HeartParams:

@@ -17,7 +17,7 @@ from libimg.phantoms.fields import smooth_min
 from libimg.phantoms.heart_params import HeartParams
 
 __all__ = ["Frame", "Points", "capsule", "epicardium", "frame", "left_atrium"]
-__all__ += ["left_ventricle", "right_atrium", "right_ventricle", "unit"]
+__all__ += ["left_ventricle", "past", "right_atrium", "right_ventricle", "unit"]
 
 Points = npt.NDArray[np.float64]
 At = Float[Tensor, "3 *at"]
@@ -163,7 +163,7 @@ def capsule(at: At, start: Points, end: Points, first: float, last: float) -> Di
     return d.sqrt() - (first + t * (last - first))
 
 
-def _past(at: At, place: Points, way: Points) -> Distance:
+def past(at: At, place: Points, way: Points) -> Distance:
     """How far the points are beyond a plane."""
     return _local(at, way[None], place)[0]
 
@@ -188,7 +188,7 @@ def left_ventricle(p: HeartParams, f: Frame, at: At) -> tuple[Distance, Distance
     start = f.aortic - 16 * f.aortic_way
     outflow = capsule(at, start, f.aortic + f.aortic_way, p.annulus_mm, p.annulus_mm - 1)
     sleeve = capsule(at, start, f.aortic, p.annulus_mm + 3.5, p.annulus_mm + 2.5)
-    plane = _past(at, f.aortic, f.aortic_way)
+    plane = past(at, f.aortic, f.aortic_way)
     blood = torch.maximum(smooth_min(blood, mitral, 3), -q[0])
     blood = torch.minimum(blood, torch.maximum(outflow, plane))
     return blood, torch.minimum(outer, torch.maximum(sleeve, plane))
@@ -207,12 +207,12 @@ def right_ventricle(p: HeartParams, f: Frame, at: At, outer: Distance) -> Distan
     body = _egg(slant, centre=centre, lo=lo, hi=hi)
     inflow = f.tricuspid + 14 * f.tricuspid_way
     body = smooth_min(body, capsule(at, f.tricuspid, inflow, p.tricuspid_mm, p.tricuspid_mm), 8)
-    body = torch.maximum(body, -_past(at, f.tricuspid, f.tricuspid_way))
+    body = torch.maximum(body, -past(at, f.tricuspid, f.tricuspid_way))
     below = f.pulmonary - 28 * f.pulmonary_way
     below = below + f.turn[1] * 6
     cone = capsule(at, below, f.pulmonary, 1.25 * p.outflow_mm, p.outflow_mm)
     body = smooth_min(body, cone, 12)
-    body = torch.maximum(body, _past(at, f.pulmonary, f.pulmonary_way))
+    body = torch.maximum(body, past(at, f.pulmonary, f.pulmonary_way))
     return torch.maximum(body, -outer)
 
 
@@ -223,7 +223,7 @@ def left_atrium(p: HeartParams, f: Frame, at: At, outer: Distance) -> Distance:
     r = p.mitral_mm + 2.5
     funnel = capsule(at, f.mitral + 2 * f.turn[0], 0.5 * (f.mitral + f.la), r, r)
     body = smooth_min(body, funnel, 8)
-    body = torch.maximum(body, _past(at, f.mitral, f.turn[0]))
+    body = torch.maximum(body, past(at, f.mitral, f.turn[0]))
     return torch.maximum(body, -outer)
 
 
@@ -237,7 +237,7 @@ def right_atrium(p: HeartParams, f: Frame, at: At, outer: Distance) -> Distance:
     root = f.ra + f.upright.T @ np.array([-4, 0.45 * p.ra_depth_mm, 0.55 * p.ra_height_mm])
     tip = f.upright.T @ np.array([6.0, p.sinus_mm + 11, 12]) * f.size + 9 * f.aortic_way
     body = smooth_min(body, capsule(at, root, tip, 13 * f.size, 8 * f.size), 8)
-    body = torch.maximum(body, _past(at, f.tricuspid, f.tricuspid_way))
+    body = torch.maximum(body, past(at, f.tricuspid, f.tricuspid_way))
     return torch.maximum(body, WALL_MM - outer)
 
 

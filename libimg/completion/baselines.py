@@ -1,0 +1,117 @@
+"""What any network has to beat: mean shape, nearest case, a linear shape model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from libimg.completion.batches import observed_middle
+from libimg.completion.cases import Case
+from libimg.completion.centre import Centre
+from libimg.completion.fields import coarse_fields, mean_fields
+
+__all__ = ["Baselines", "fit_baselines"]
+
+RIDGES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """Coarse fields of the training cases, all around their estimated middles.
+
+    Each answer uses the observed classes of a case alone, at the middle estimated from them: what
+    the network has, too.
+
+    Attributes:
+        mean: ``(k, g, g, g)`` mm.
+        rest: ``(n, k, g, g, g)`` the cases less the mean, 0 where unlabelled.
+        gram: ``(k, n, n)`` products of the rests, class by class, mean over voxels.
+        labelled: ``(n, k)``.
+        centre: of the training cases.
+    """
+
+    mean: Float[Tensor, "k g g g"]
+    rest: Float[Tensor, "n k g g g"]
+    gram: Float[Tensor, "k n n"]
+    labelled: Bool[Tensor, "n k"]
+    centre: Centre
+
+    def __call__(
+        self, fields: Float[Tensor, "k g g g"], observed: Bool[Tensor, " k"]
+    ) -> Mapping[str, Float[Tensor, "k g g g"]]:
+        """Complete a case.
+
+        Args:
+            fields: `coarse_fields` of the case at its estimated middle; only observed classes
+                are read.
+            observed: which those are.
+
+        Returns:
+            ``"mean shape"``, ``"nearest case"`` and ``"linear model"``: fields of all classes.
+            A class that the nearest case has no labels of comes from the mean.
+        """
+        seen = observed & self.labelled.any(0)
+        delta = torch.where(seen[:, None, None, None], fields - self.mean, 0).flatten(1)
+        size, n = delta.shape[1], len(self.rest)
+        cross = torch.stack([(r.flatten(1) * delta).sum(1) for r in self.rest]) / size
+        near = self.gram.diagonal(dim1=1, dim2=2).T - 2 * cross + delta.square().mean(1)
+        both = self.labelled & seen
+        distance = torch.where(both, near, 0).sum(1) / both.sum(1)
+        first = int(torch.where(both.any(1), distance, torch.inf).argmin())
+        weights = self._ridge(seen, torch.where(seen, cross, 0).sum(1))
+        linear = self.mean.clone()
+        for i in range(n):
+            linear += weights[i] * self.rest[i]
+        nearest = self.mean + self.rest[first]
+        return {"mean shape": self.mean, "nearest case": nearest, "linear model": linear}
+
+    def _ridge(self, seen: Tensor, cross: Tensor) -> Tensor:
+        """Weights of the cases; the ridge with the least leave-one-out error on the rest."""
+        n = len(self.rest)
+        inside = self.gram[seen].sum(0).double()
+        others = ~seen & self.labelled.any(0)
+        outside = self.gram[others if bool(others.any()) else seen].sum(0).double()
+        scale, unit = inside.diagonal().mean().clamp(min=1e-12), torch.eye(n, dtype=torch.float64)
+        best = (torch.inf, torch.zeros(n, dtype=torch.float64))
+        for ridge in RIDGES:
+            inverse = torch.linalg.inv(inside + ridge * scale * unit)
+            left = unit - inside @ inverse
+            error = (left @ outside @ left.T).diagonal() / left.diagonal().square()
+            if float(error.mean()) < best[0]:
+                best = (float(error.mean()), inverse @ cross.double())
+        return best[1].to(cross.dtype)
+
+
+def fit_baselines(cases: Sequence[Case], centre: Centre, *, most: int = 256) -> Baselines:
+    """Collect the coarse fields of the training cases.
+
+    The linear model is a principal component analysis of all fields together, with the
+    coefficients of highest probability given the observed classes (ridge regression); it is
+    written with the cases themselves instead of their components, which is the same and lets the
+    ridge be chosen by leaving one case out.
+
+    Args:
+        cases: with grids of one size.
+        centre: of the training cases.
+        most: cases that are used; the first ones if there are more.
+
+    Raises:
+        ValueError: there is no case, or the grids differ.
+    """
+    sizes = {case.sampling.grid for case in cases}
+    if len(sizes) != 1:
+        msg = f"cases: expected some with grids of one size, got sizes {sorted(sizes)}"
+        raise ValueError(msg)
+    used = cases[:most]
+    band = used[0].sampling.band_mm
+    fields = [coarse_fields(c, observed_middle(c, c.labelled, centre)) for c in used]
+    for field, case in zip(fields, used, strict=True):
+        field[~case.labelled] = torch.nan
+    mean = mean_fields(fields, band=band)
+    rest = torch.stack([torch.where(f.isfinite(), f - mean, 0) for f in fields])
+    flat = rest.flatten(2).transpose(0, 1)
+    gram = torch.stack([part @ part.T for part in flat]) / flat.shape[-1]
+    labelled = torch.stack([case.labelled for case in used])
+    return Baselines(mean, rest, gram, labelled, centre)

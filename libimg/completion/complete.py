@@ -1,0 +1,303 @@
+"""Any subset of classes in, all classes out: label map and meshes; fitting of latents."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int16
+from torch import Tensor
+
+from libimg import losses, metrics
+from libimg.completion.batches import draw_queries
+from libimg.completion.cases import Case, Sampling
+from libimg.completion.evaluate import encode_case, field_reader
+from libimg.completion.fields import sparse
+from libimg.completion.labels import LabelMap, read_labels
+from libimg.completion.model import Completer
+from libimg.completion.picture import label_meshes
+from libimg.completion.prepare import sample_case
+from libimg.io import write_volume
+from libimg.shapes import (
+    Mesh,
+    extract_mesh,
+    interpolate_fields,
+    labels_from_fields,
+    query_grid,
+    write_mesh,
+)
+
+__all__ = [
+    "Completion",
+    "complete_file",
+    "decode_fields",
+    "decode_labels",
+    "decode_meshes",
+    "dice_of",
+    "fit_latent",
+    "write_completion",
+]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A completed heart on a grid of its own, parallel to that of the file.
+
+    Attributes:
+        found: the label map that was read.
+        case: its points.
+        observed: ``(k,)`` classes that were given.
+        fields: ``(k, d, h, w)`` mm, negative inside.
+        spacing_mm: of the fields.
+        origin_mm: first voxel of the fields, along (d, h, w) of ``case.labels``.
+        latent: ``(1, m, c)``.
+        middle: of the heart, in the cube of the case's frame.
+    """
+
+    found: LabelMap
+    case: Case
+    observed: Bool[Tensor, " k"]
+    fields: Float[Tensor, "k d h w"]
+    spacing_mm: tuple[float, float, float]
+    origin_mm: tuple[float, float, float]
+    latent: Float[Tensor, "b m c"]
+    middle: Float[Tensor, " 3"]
+
+    def meshes(self) -> dict[str, Mesh]:
+        """Surfaces of all classes in patient millimetres (RAS)."""
+        return _meshes(self.case, self.fields, self.spacing_mm[0], self.origin_mm)
+
+
+def _meshes(
+    case: Case, fields: Tensor, spacing_mm: float, origin_mm: Sequence[float]
+) -> dict[str, Mesh]:
+    place: Any = {"spacing_mm": 3 * (spacing_mm,), "origin_mm": origin_mm}
+    place["affine"] = case.frame.affine
+    return {n: extract_mesh(f, **place) for n, f in zip(case.classes, fields, strict=True)}
+
+
+def decode_meshes(
+    model: Completer,
+    case: Case,
+    code: Float[Tensor, "b m c"],
+    middle: Float[Tensor, " 3"],
+    *,
+    spacing_mm: float = 2.0,
+) -> dict[str, Mesh]:
+    """Surfaces of all classes from latents, in patient millimetres (RAS).
+
+    Args:
+        model: in evaluation mode.
+        case: whose frame is used.
+        code: latents.
+        middle: of `encode_case`.
+        spacing_mm: of the distances that are asked for.
+    """
+    fields, origin = decode_fields(model, case, code, middle, spacing_mm=spacing_mm)
+    return _meshes(case, fields, spacing_mm, origin)
+
+
+def decode_fields(
+    model: Completer,
+    case: Case,
+    code: Float[Tensor, "b m c"],
+    middle: Float[Tensor, " 3"],
+    *,
+    spacing_mm: float,
+    chunk: int = 1 << 15,
+) -> tuple[Float[Tensor, "k d h w"], tuple[float, float, float]]:
+    """Ask for all distances in the cube around the middle, on axes parallel to the labels'.
+
+    Returns:
+        Fields in mm, and the place of their first voxel in array millimetres of the case.
+    """
+    half = case.sampling.half_mm
+    size = 2 * round(half / spacing_mm) + 1
+    first = case.frame.to_mm(middle[None])[0] - (size - 1) / 2 * spacing_mm
+    ask = field_reader(model, code, middle, half_mm=half)
+
+    def read(points: Tensor) -> Tensor:
+        return ask(case.frame.to_unit(points))
+
+    origin: Any = tuple(first.tolist())
+    grid: Any = {"shape": 3 * (size,), "spacing_mm": 3 * (spacing_mm,), "origin_mm": origin}
+    return query_grid(sparse(read, **grid), **grid, chunk=chunk), origin
+
+
+def complete_file(
+    path: Path,
+    model: Completer,
+    *,
+    classes: Mapping[str, int],
+    inputs: int,
+    sampling: Sampling,
+    observed: Sequence[str] | None = None,
+    spacing_mm: float = 2.0,
+    fit_steps: int = 0,
+    fit_weights: bool = False,
+    sample: int | None = None,
+) -> Completion:
+    """Complete the heart of a label map.
+
+    Args:
+        path: NIfTI with the labels of some classes.
+        model: in evaluation mode.
+        classes: name to label, those that the model knows.
+        inputs: points that the model gets.
+        sampling: with the model's scale.
+        observed: classes to look at: one of them without a voxel is absent. If None, those with
+            a voxel; all others are completed.
+        spacing_mm: of the fields that are asked for.
+        fit_steps: of `fit_latent` on the observed classes; 0 takes the encoder's answer.
+        fit_weights: fit the weights of a copy of the model, too.
+        sample: seed of a draw; None for the one answer without a draw.
+
+    Raises:
+        ValueError: the file cannot be used, or no observed class has a voxel.
+    """
+    found = read_labels(path, classes=classes, margin_mm=sampling.margin_mm)
+    case = sample_case(found, labelled=observed, sampling=sampling)
+    seen = case.labelled
+    latent, middle = encode_case(model, case, seen, inputs=inputs)
+    code = latent.mean
+    if sample is not None:
+        generator = torch.Generator().manual_seed(sample)
+        code = model.sample(latent, number=1, generator=generator)
+    if fit_steps:
+        model = copy.deepcopy(model) if fit_weights else model
+        code = fit_latent(model, case, code, middle, steps=fit_steps, weights=fit_weights)
+    fields, origin = decode_fields(model, case, code, middle, spacing_mm=spacing_mm)
+    spacing = (spacing_mm, spacing_mm, spacing_mm)
+    return Completion(found, case, seen, fields, spacing, origin, code, middle)
+
+
+def fit_latent(
+    model: Completer,
+    case: Case,
+    code: Float[Tensor, "b m c"],
+    middle: Float[Tensor, " 3"],
+    *,
+    steps: int = 200,
+    queries: int = 2048,
+    rate: float = 0.02,
+    stay: float = 1e-3,
+    weights: bool = False,
+    seed: int = 0,
+) -> Float[Tensor, "b m c"]:
+    """Move latents until the decoder agrees with the labelled classes of a case.
+
+    The encoder gives the start, as in MAP estimation with an auto-decoder (DeepSDF), which starts
+    at zero.
+
+    Args:
+        model: the decoder; unchanged unless ``weights``.
+        case: its labelled classes are fitted.
+        code: latents to start from.
+        middle: of the heart in the cube of the case's frame.
+        steps: of Adam.
+        queries: points in each step, half of them near the classes.
+        rate: of Adam; a tenth of it for weights.
+        stay: weight of the mean squared distance from the start, which stands in for a prior.
+        weights: also fit the decoder's weights, in place: a reconstruction of this one heart, no
+            longer a model of all.
+        seed: of the points.
+    """
+    device, half = next(model.parameters()).device, case.sampling.half_mm
+    generator = torch.Generator().manual_seed(seed)
+    start = code.detach().clone()
+    moved = start.clone().requires_grad_()
+    groups: list[dict[str, Any]] = [{"params": [moved], "lr": rate}]
+    own = [*model.net.unsqueeze.parameters(), *model.net.decoder.parameters()]
+    own += [*model.net.field.parameters()]
+    if weights:
+        groups.append({"params": own, "lr": rate / 10})
+    adam = torch.optim.Adam(groups)
+    clamp = 0.75 * case.sampling.band_mm / half
+    mask = case.labelled[None].to(device)
+    for step in range(steps):
+        for group, peak in zip(adam.param_groups, (rate, rate / 10), strict=False):
+            group["lr"] = peak * min(1.0, 2 * (1 - step / steps))
+        places, distances = draw_queries(case, queries, generator)
+        unit = (places - middle)[None].to(device)
+        target = (distances / half)[None].to(device)
+        error = losses.sdf_l1(model.decode(moved, unit), target, mask=mask, band=0.05, clamp=clamp)
+        loss = error.mean() + stay * (moved - start).square().mean()
+        adam.zero_grad()
+        wanted = [moved, *own] if weights else [moved]
+        for tensor, grad in zip(wanted, torch.autograd.grad(loss, wanted), strict=True):
+            tensor.grad = grad
+        adam.step()
+    return moved.detach()
+
+
+def decode_labels(done: Completion, *, keep: bool = True) -> Int16[Tensor, "d h w"]:
+    """Label map on the grid of the file.
+
+    Args:
+        done: of `complete_file`.
+        keep: leave the labels of the observed classes as they were given; completed classes then
+            fill background only.
+
+    Returns:
+        ``(d, h, w)`` as the file's volume, with its own label numbers.
+    """
+    volume, frame = done.found.volume, done.case.frame
+    given = volume.data.to(torch.int16)
+    labels = list(done.case.classes.values())
+    shift = [a * s for a, s in zip(done.found.start, frame.spacing_mm, strict=True)]
+    corner = torch.tensor(done.origin_mm) + torch.tensor(shift)
+    inside = (done.fields < 0).any(0).nonzero()
+    out = torch.zeros_like(given)
+    if len(inside):
+        step = torch.tensor(done.spacing_mm)
+        low, high = ((edge * step + corner) for edge in (inside.amin(0) - 1, inside.amax(0) + 1))
+        size = torch.tensor(frame.spacing_mm)
+        first = (low / size).floor().long().clamp(min=0)
+        last = torch.minimum((high / size).ceil().long() + 1, torch.tensor(given.shape))
+        shape = (last - first).clamp(min=0).tolist()
+
+        def read(points: Tensor) -> Tensor:
+            places = points + (first * size - corner).to(points)
+            fields = interpolate_fields(done.fields, places, spacing_mm=done.spacing_mm)
+            return labels_from_fields(fields, classes=labels)[:, None]
+
+        if min(shape) > 0:
+            box = tuple(slice(a, a + n) for a, n in zip(first.tolist(), shape, strict=True))
+            out[box] = query_grid(read, shape=shape, spacing_mm=frame.spacing_mm)[0]
+    if keep:
+        table = torch.tensor(labels)[done.observed]
+        old, new = torch.isin(given, table), torch.isin(out, table)
+        out = torch.where(old, given, torch.where(new, 0, out))
+    return out
+
+
+def dice_of(done: Completion) -> dict[str, float]:
+    """Dice of the observed classes on the grid of the file, nothing kept from the input."""
+    volume, classes = done.found.volume, done.case.classes
+    names = [n for n, o in zip(classes, done.observed, strict=True) if o]
+    pair = decode_labels(done, keep=False)[None, None], volume.data.to(torch.int16)[None, None]
+    values = metrics.dice(*pair, classes=[classes[n] for n in names])[0].tolist()
+    return {**dict(zip(names, values, strict=True)), "mean": sum(values) / len(values)}
+
+
+def write_completion(
+    done: Completion, target: Path, *, name: str = "", keep: bool = True, suffix: str = ".ply"
+) -> list[Path]:
+    """Write the label map (``NAME.nii.gz``) and the meshes of all classes (``NAME`` + suffix).
+
+    Args:
+        done: of `complete_file`.
+        target: folder.
+        name: of the files, without suffix; that of the label map if empty.
+        keep: see `decode_labels`; the meshes of observed classes are theirs as given, too.
+        suffix: ``.ply``, ``.vtp`` or ``.obj``.
+    """
+    name = name or done.found.name
+    paths = [target / f"{name}.nii.gz", target / f"{name}{suffix}"]
+    labels = decode_labels(done, keep=keep).float()
+    write_volume(paths[0], labels, like=done.found.volume)
+    given = label_meshes(done.case, done.observed) if keep else {}
+    write_mesh(paths[1], done.meshes() | given)
+    return paths

@@ -1,0 +1,132 @@
+"""Phantom hearts: every structure, in its place, of a size that hearts have."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from libimg.phantoms import HEART_CLASSES, HeartCase, HeartParams, heart_labels, sample_heart
+
+SPACING = 2.5
+SEEDS = range(5)
+ML = {  # generous: normal to dilated, end diastole, as the ranges of the parameters allow
+    "Myocardium": (60, 330),
+    "LA": (30, 200),
+    "LV": (60, 380),
+    "RA": (30, 220),
+    "RV": (60, 380),
+    "Aorta": (40, 330),
+    "PA": (20, 170),
+    "LAA": (1, 30),
+    "Coronary": (0.5, 20),
+    "PV": (3, 60),
+}
+
+
+def params(seed: int) -> HeartParams:
+    return sample_heart(torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def hearts() -> list[HeartCase]:
+    return [heart_labels(params(seed), spacing_mm=SPACING) for seed in SEEDS]
+
+
+def centre(case: HeartCase, name: str) -> np.ndarray:
+    """Centroid of a structure in RAS millimetres."""
+    k, j, i = torch.where(case.labels == HEART_CLASSES[name])
+    voxel = np.array([float(v.float().mean()) for v in (i, j, k)] + [1.0])
+    return (case.affine @ voxel)[:3]
+
+
+def test_every_structure_is_there_in_a_size_that_hearts_have(hearts: list[HeartCase]) -> None:
+    for case in hearts:
+        assert case.labels.dtype == torch.int16
+        assert case.labels.unique().tolist() == list(range(11))
+        for name, (low, high) in ML.items():
+            millilitres = float((case.labels == HEART_CLASSES[name]).sum()) * SPACING**3 / 1000
+            assert low < millilitres < high, name
+
+
+def test_hearts_differ(hearts: list[HeartCase]) -> None:
+    for name in ("LV", "LA", "LAA", "PV"):
+        volumes = [float((case.labels == HEART_CLASSES[name]).sum()) for case in hearts]
+        assert np.std(volumes) > 0.05 * np.mean(volumes)
+
+
+def test_chambers_are_of_one_piece(hearts: list[HeartCase]) -> None:
+    for case in hearts:
+        for name in ("Myocardium", "LA", "LV", "RA", "RV", "Aorta", "PA"):
+            mask = (case.labels == HEART_CLASSES[name]).numpy()
+            parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
+            largest = np.bincount(parts.ravel())[1:].max()
+            assert largest > 0.97 * mask.sum(), (name, count)
+
+
+def test_the_left_ventricle_lies_in_the_myocardium(hearts: list[HeartCase]) -> None:
+    inside = [HEART_CLASSES[n] for n in ("LV", "Myocardium", "LA", "Aorta", "Coronary")]
+    for case in hearts:
+        blood = (case.labels == HEART_CLASSES["LV"]).numpy()
+        shell = ndimage.binary_dilation(blood) & ~blood
+        labels = case.labels.numpy()[shell]
+        assert np.isin(labels, inside).mean() > 0.97
+        assert (labels == HEART_CLASSES["Myocardium"]).mean() > 0.6
+
+
+def test_left_is_left_and_the_front_is_in_front(hearts: list[HeartCase]) -> None:
+    for case in hearts:
+        at = {name: centre(case, name) for name in HEART_CLASSES}
+        right, front, up = range(3)
+        assert at["RV"][right] > at["LV"][right]
+        assert at["RV"][front] > at["LV"][front]
+        assert at["RA"][right] > at["LA"][right]
+        assert at["LA"][front] < at["LV"][front]
+        assert at["LAA"][right] < at["LA"][right]
+        assert at["Aorta"][up] > at["LV"][up]
+        assert at["PV"][front] < at["LV"][front]
+
+
+def test_coronaries_are_no_dust() -> None:
+    case = heart_labels(params(1), spacing_mm=1.25)
+    mask = (case.labels == HEART_CLASSES["Coronary"]).numpy()
+    parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    sizes = np.sort(np.bincount(parts.ravel())[1:])[::-1]
+    assert sizes[:3].sum() > 0.8 * mask.sum()
+
+
+def test_size_does_not_depend_on_the_voxels() -> None:
+    volumes = []
+    for spacing in (2.0, 3.0):
+        labels = heart_labels(params(2), spacing_mm=spacing).labels
+        counts = torch.bincount(labels.flatten().long(), minlength=11)[1:6].double()
+        volumes.append(counts * spacing**3)
+    torch.testing.assert_close(volumes[0], volumes[1], rtol=0.08, atol=0)
+
+
+def test_the_same_seed_gives_the_same_heart(hearts: list[HeartCase]) -> None:
+    again = heart_labels(HeartParams.from_dict(params(0).to_dict()), spacing_mm=SPACING)
+    assert torch.equal(again.labels, hearts[0].labels)
+    assert (again.affine == hearts[0].affine).all()
+    assert params(0) == params(0) != params(1)
+
+
+def test_a_given_shape_keeps_the_heart_in_its_middle(hearts: list[HeartCase]) -> None:
+    shape = tuple(n + 10 for n in hearts[0].labels.shape)
+    larger = heart_labels(params(0), spacing_mm=SPACING, shape=shape)
+    assert torch.equal(larger.labels[5:-5, 5:-5, 5:-5], hearts[0].labels)
+    assert np.allclose(centre(larger, "LV"), centre(hearts[0], "LV"))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_refuses() -> None:
+    with pytest.raises(ValueError, match="spacing_mm must be"):
+        heart_labels(params(0), spacing_mm=0)
+    with pytest.raises(ValueError, match=r"shape must be three sizes of 1 or more, got \(4, 5\)"):
+        heart_labels(params(0), shape=(4, 5))
+    values = params(0).to_dict()
+    with pytest.raises(ValueError, match="lv_radius_mm must be between"):
+        HeartParams.from_dict({**values, "lv_radius_mm": 90.0})
+    with pytest.raises(ValueError, match=r"missing or unknown: \['third_ventricle'"):
+        HeartParams.from_dict({**values, "third_ventricle": 1})
+    with pytest.raises(ValueError, match="laa_type must be one of"):
+        HeartParams.from_dict({**values, "laa_type": "banana"})
