@@ -21,7 +21,7 @@ from libimg import completion, diagnose, nets
 from libimg._extras import optional
 from libimg.completion import Batch, Completer, HeartData, Plan, Question, Sampling, Weights
 from libimg.io import case_name, list_volumes
-from libimg.phantoms.heart import HEART_CLASSES
+from libimg.phantoms import HEART_CLASSES
 from libimg.train import (
     Ahead,
     Best,

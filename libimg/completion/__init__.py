@@ -22,7 +22,6 @@ from libimg.completion.complete import decode_fields as decode_fields
 from libimg.completion.complete import decode_labels as decode_labels
 from libimg.completion.complete import decode_meshes as decode_meshes
 from libimg.completion.complete import dice_of as dice_of
-from libimg.completion.complete import fit_latent as fit_latent
 from libimg.completion.complete import write_completion as write_completion
 from libimg.completion.draws import sample_scores as sample_scores
 from libimg.completion.evaluate import Question as Question
@@ -33,6 +32,7 @@ from libimg.completion.fields import coarse_fields as coarse_fields
 from libimg.completion.fields import mean_fields as mean_fields
 from libimg.completion.fields import read_coarse as read_coarse
 from libimg.completion.fields import sparse as sparse
+from libimg.completion.fitting import fit_latent as fit_latent
 from libimg.completion.folders import Outcome as Outcome
 from libimg.completion.folders import list_cases as list_cases
 from libimg.completion.folders import prepare_folder as prepare_folder

@@ -245,5 +245,11 @@ def draw_queries(
 def observed_middle(
     case: Case, observed: Bool[Tensor, " k"], centre: Centre
 ) -> Float[Tensor, " 3"]:
-    """Middle of a case told from its observed classes, in the cube of its frame."""
+    """Tell the middle of a case from its observed classes, in the cube of its frame.
+
+    Args:
+        case: with surface points.
+        observed: classes that may be seen.
+        centre: offsets of the classes, of the training cases.
+    """
     return centre(class_centroids(case.surface), observed & case.present)

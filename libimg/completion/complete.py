@@ -1,4 +1,4 @@
-"""Any subset of classes in, all classes out: label map and meshes; fitting of latents."""
+"""Any subset of classes in, all classes out: label map and meshes."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int16
 from torch import Tensor
 
-from libimg import losses, metrics
-from libimg.completion.batches import draw_queries
+from libimg import metrics
 from libimg.completion.cases import Case, Sampling
 from libimg.completion.evaluate import encode_case, field_reader
 from libimg.completion.fields import sparse
+from libimg.completion.fitting import fit_latent
 from libimg.completion.labels import LabelMap, read_labels
 from libimg.completion.model import Completer
 from libimg.completion.picture import label_meshes
@@ -36,7 +36,6 @@ __all__ = [
     "decode_labels",
     "decode_meshes",
     "dice_of",
-    "fit_latent",
     "write_completion",
 ]
 
@@ -110,6 +109,14 @@ def decode_fields(
 ) -> tuple[Float[Tensor, "k d h w"], tuple[float, float, float]]:
     """Ask for all distances in the cube around the middle, on axes parallel to the labels'.
 
+    Args:
+        model: in evaluation mode.
+        case: whose frame is used.
+        code: latents.
+        middle: of `encode_case`.
+        spacing_mm: of the grid.
+        chunk: points asked for at once.
+
     Returns:
         Fields in mm, and the place of their first voxel in array millimetres of the case.
     """
@@ -169,67 +176,8 @@ def complete_file(
         model = copy.deepcopy(model) if fit_weights else model
         code = fit_latent(model, case, code, middle, steps=fit_steps, weights=fit_weights)
     fields, origin = decode_fields(model, case, code, middle, spacing_mm=spacing_mm)
-    spacing = (spacing_mm, spacing_mm, spacing_mm)
+    spacing: Any = 3 * (spacing_mm,)
     return Completion(found, case, seen, fields, spacing, origin, code, middle)
-
-
-def fit_latent(
-    model: Completer,
-    case: Case,
-    code: Float[Tensor, "b m c"],
-    middle: Float[Tensor, " 3"],
-    *,
-    steps: int = 200,
-    queries: int = 2048,
-    rate: float = 0.02,
-    stay: float = 1e-3,
-    weights: bool = False,
-    seed: int = 0,
-) -> Float[Tensor, "b m c"]:
-    """Move latents until the decoder agrees with the labelled classes of a case.
-
-    The encoder gives the start, as in MAP estimation with an auto-decoder (DeepSDF), which starts
-    at zero.
-
-    Args:
-        model: the decoder; unchanged unless ``weights``.
-        case: its labelled classes are fitted.
-        code: latents to start from.
-        middle: of the heart in the cube of the case's frame.
-        steps: of Adam.
-        queries: points in each step, half of them near the classes.
-        rate: of Adam; a tenth of it for weights.
-        stay: weight of the mean squared distance from the start, which stands in for a prior.
-        weights: also fit the decoder's weights, in place: a reconstruction of this one heart, no
-            longer a model of all.
-        seed: of the points.
-    """
-    device, half = next(model.parameters()).device, case.sampling.half_mm
-    generator = torch.Generator().manual_seed(seed)
-    start = code.detach().clone()
-    moved = start.clone().requires_grad_()
-    groups: list[dict[str, Any]] = [{"params": [moved], "lr": rate}]
-    own = [*model.net.unsqueeze.parameters(), *model.net.decoder.parameters()]
-    own += [*model.net.field.parameters()]
-    if weights:
-        groups.append({"params": own, "lr": rate / 10})
-    adam = torch.optim.Adam(groups)
-    clamp = 0.75 * case.sampling.band_mm / half
-    mask = case.labelled[None].to(device)
-    for step in range(steps):
-        for group, peak in zip(adam.param_groups, (rate, rate / 10), strict=False):
-            group["lr"] = peak * min(1.0, 2 * (1 - step / steps))
-        places, distances = draw_queries(case, queries, generator)
-        unit = (places - middle)[None].to(device)
-        target = (distances / half)[None].to(device)
-        error = losses.sdf_l1(model.decode(moved, unit), target, mask=mask, band=0.05, clamp=clamp)
-        loss = error.mean() + stay * (moved - start).square().mean()
-        adam.zero_grad()
-        wanted = [moved, *own] if weights else [moved]
-        for tensor, grad in zip(wanted, torch.autograd.grad(loss, wanted), strict=True):
-            tensor.grad = grad
-        adam.step()
-    return moved.detach()
 
 
 def decode_labels(done: Completion, *, keep: bool = True) -> Int16[Tensor, "d h w"]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from libimg._extras import optional
-from libimg.phantoms.heart import heart_labels, sample_heart
+from libimg.phantoms import heart_labels, sample_heart
 
 __all__ = ["build_hearts"]
 

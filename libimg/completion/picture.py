@@ -70,7 +70,7 @@ def render_meshes(
         >>> picture.shape, bool((picture[:, 4, 4] < 1).any()), bool((picture[:, 0, 0] == 1).all())
         (torch.Size([3, 8, 8]), True, True)
     """
-    from libimg.completion.raster import fill
+    from libimg._ops.raster_kernels import fill
 
     fine = 2 * size
     right, up = (np.asarray(v, float) for v in view)

@@ -141,7 +141,7 @@ def build_demo(
                 three = gr.Gallery(
                     label="Degraded, restored, clean",
                     columns=3,
-                    height="auto",
+                    height=300,
                     object_fit="contain",
                     interactive=False,
                     visible=False,

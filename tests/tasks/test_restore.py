@@ -132,7 +132,7 @@ def test_a_run_begins_with_given_weights(tiny: Path, best: Path, tmp_path: Path)
     command("train", "--cfg", str(tiny), "--cfg.init", str(best), *words)
     given, after = weights(best), weights(tmp_path / "tiny" / "last.pt")
     assert all((given[name] - after[name]).abs().max() < 1e-8 for name in given)
-    with pytest.raises(SystemExit, match="noise_jpeg.pt: holds another network"):
+    with pytest.raises(SystemExit, match=r"noise_jpeg\.pt: holds another network"):
         command("train", "--cfg", str(tiny), "--cfg.init", "shipped", "--cfg.run.name", "other")
 
 
