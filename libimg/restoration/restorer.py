@@ -166,7 +166,7 @@ def load_restorer(path: str | Path = "", *, device: str = "auto") -> Restorer:
         return Restorer(model, Card.from_dict(metadata))
     net, _, card = read_restorer(file)
     where = inference.best_device() if device == "auto" else torch.device(device)
-    net.to(where, memory_format=torch.channels_last)  # a third faster on a CPU
+    net.to(where).to(memory_format=torch.channels_last)  # a third faster on a CPU
     return Restorer(inference.ready(net), card)
 
 
