@@ -32,7 +32,7 @@ def photo_sheet(
         ``path``.
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> photo = Photo("a", torch.zeros(3, 16, 16, dtype=torch.uint8))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "sheet.png"
