@@ -33,6 +33,7 @@ def photo_sheet(
 
     Example:
         >>> import tempfile, torch
+        >>> from libimg.restoration import frozen_grid
         >>> photo = Photo("a", torch.zeros(3, 16, 16, dtype=torch.uint8))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "sheet.png"
