@@ -1,5 +1,7 @@
 """Phantom hearts: every structure, in its place, of a size that hearts have."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from libimg.phantoms import HEART_CLASSES, HeartCase, HeartParams, heart_labels,
 
 SPACING = 2.5
 SEEDS = range(5)
+SIDE = 3.0  # mm, of the voxels where many hearts are made
 ML = {  # generous: normal to dilated, end diastole, as the ranges of the parameters allow
     "Myocardium": (60, 330),
     "LA": (30, 200),
@@ -43,9 +46,18 @@ def test_every_structure_is_there_in_a_size_that_hearts_have(hearts: list[HeartC
     for case in hearts:
         assert case.labels.dtype == torch.int16
         assert case.labels.unique().tolist() == list(range(11))
-        for name, (low, high) in ML.items():
-            millilitres = float((case.labels == HEART_CLASSES[name]).sum()) * SPACING**3 / 1000
-            assert low < millilitres < high, name
+        in_range(case, SPACING)
+
+
+def test_sizes_of_many_hearts() -> None:
+    for seed in range(5, 10):
+        in_range(heart_labels(params(seed), spacing_mm=SIDE), SIDE)
+
+
+def in_range(case: HeartCase, spacing_mm: float) -> None:
+    for name, (low, high) in ML.items():
+        millilitres = float((case.labels == HEART_CLASSES[name]).sum()) * spacing_mm**3 / 1000
+        assert low < millilitres < high, name
 
 
 def test_hearts_differ(hearts: list[HeartCase]) -> None:
@@ -86,12 +98,51 @@ def test_left_is_left_and_the_front_is_in_front(hearts: list[HeartCase]) -> None
         assert at["PV"][front] < at["LV"][front]
 
 
+def meeting(case: HeartCase, one: str, *others: str) -> np.ndarray:
+    """Middle, in RAS millimetres, of the voxels of a structure that touch others."""
+    labels = case.labels.numpy()
+    beside = ndimage.binary_dilation(np.isin(labels, [HEART_CLASSES[n] for n in others]))
+    voxels = np.argwhere((labels == HEART_CLASSES[one]) & beside)
+    assert len(voxels) > 10, (one, others)
+    return case.affine[:3] @ np.append(voxels.mean(0)[::-1], 1)
+
+
+def test_the_apex_points_left_forwards_and_down(hearts: list[HeartCase]) -> None:
+    for case in hearts:
+        base = meeting(case, "LV", "LA", "Aorta")
+        inside = np.argwhere(case.labels.numpy() == HEART_CLASSES["LV"])[:, ::-1]
+        blood = inside @ case.affine[:3, :3].T + case.affine[:3, 3]
+        apex = blood[np.linalg.norm(blood - base, axis=1).argmax()]
+        right, front, up = apex - base
+        assert right < -20
+        assert front > 10
+        assert up < -5
+
+
+def test_valves_and_great_vessels_lie_as_in_a_heart(hearts: list[HeartCase]) -> None:
+    for case in hearts:
+        aortic, pulmonary = meeting(case, "Aorta", "LV"), meeting(case, "PA", "RV")
+        mitral, tricuspid = meeting(case, "LA", "LV"), meeting(case, "RA", "RV")
+        right, front, up = pulmonary - aortic
+        assert right < 0  # the pulmonary trunk crosses in front of the aorta, to the left
+        assert front > 0
+        assert up > 0
+        assert mitral[1] < aortic[1]
+        assert tricuspid[0] > mitral[0] + 15
+        aorta, lungs = (
+            np.argwhere(case.labels.numpy() == HEART_CLASSES[n]) for n in ("Aorta", "PA")
+        )
+        assert aorta[:, 0].max() > lungs[:, 0].max()  # the arch passes above
+        assert aorta[:, 1].min() * SPACING + case.affine[1, 3] < centre(case, "LA")[1]  # and behind
+
+
 def test_coronaries_are_no_dust() -> None:
     case = heart_labels(params(1), spacing_mm=1.25)
     mask = (case.labels == HEART_CLASSES["Coronary"]).numpy()
     parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
     sizes = np.sort(np.bincount(parts.ravel())[1:])[::-1]
-    assert sizes[:3].sum() > 0.8 * mask.sum()
+    assert sizes[:2].sum() > 0.95 * mask.sum()  # a left and a right tree
+    assert sizes[1] > 0.1 * mask.sum()
 
 
 def test_size_does_not_depend_on_the_voxels() -> None:
@@ -110,6 +161,12 @@ def test_the_same_seed_gives_the_same_heart(hearts: list[HeartCase]) -> None:
     assert params(0) == params(0) != params(1)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_heart_survives_its_record(seed: int) -> None:
+    record = json.loads(json.dumps(params(seed).to_dict()))
+    assert HeartParams.from_dict(record) == params(seed)
+
+
 def test_a_given_shape_keeps_the_heart_in_its_middle(hearts: list[HeartCase]) -> None:
     shape = tuple(n + 10 for n in hearts[0].labels.shape)
     larger = heart_labels(params(0), spacing_mm=SPACING, shape=shape)
@@ -121,6 +178,8 @@ def test_a_given_shape_keeps_the_heart_in_its_middle(hearts: list[HeartCase]) ->
 def test_refuses() -> None:
     with pytest.raises(ValueError, match="spacing_mm must be"):
         heart_labels(params(0), spacing_mm=0)
+    with pytest.raises(ValueError, match="spacing_mm must be"):
+        heart_labels(params(0), spacing_mm=-1.0)
     with pytest.raises(ValueError, match=r"shape must be three sizes of 1 or more, got \(4, 5\)"):
         heart_labels(params(0), shape=(4, 5))
     values = params(0).to_dict()

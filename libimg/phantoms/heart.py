@@ -13,7 +13,7 @@ from torch import Tensor
 from libimg import _check
 from libimg.phantoms.fields import resample_lattice, smooth_lattice
 from libimg.phantoms.heart_course import appendage, coronaries, great_vessels, lung_veins
-from libimg.phantoms.heart_params import HeartParams, sample_heart
+from libimg.phantoms.heart_params import HeartParams
 from libimg.phantoms.heart_parts import (
     WALL_MM,
     Frame,
@@ -24,6 +24,7 @@ from libimg.phantoms.heart_parts import (
     right_atrium,
     right_ventricle,
 )
+from libimg.phantoms.heart_sample import sample_heart
 from libimg.phantoms.vessels import Tubes, tube_distance
 
 __all__ = ["HEART_CLASSES", "HeartCase", "HeartParams", "heart_labels", "sample_heart"]
@@ -80,7 +81,8 @@ def heart_labels(
         shape: ``(d, h, w)`` of the map, with the heart in its middle; what fits the heart if None.
 
     Returns:
-        Labels and affine. About 2.5 s at 1.25 mm and 1 s at 2.5 mm on one core.
+        Labels and affine. 1.4 s at 1.25 mm and 0.25 s at 2.5 mm on one core. The coronaries are
+        two trees at 1.25 mm; at 2.5 mm they fall into 7 to 30 pieces.
 
     Raises:
         ValueError: ``spacing_mm`` is not above 0, or ``shape`` has not three sizes of 1 or more.

@@ -124,15 +124,11 @@ def _outside(points: Points, level: Points | float, surface: Surface, *, both: b
     """Move points along the gradient to a distance from a surface, or only outwards to it."""
     at = torch.as_tensor(points[:, :3].T.copy(), dtype=torch.float64)
     aim = torch.as_tensor(np.broadcast_to(level, len(points)).copy())
+    step = 0.5
+    away = step * torch.cat([torch.zeros(3, 1), torch.eye(3), -torch.eye(3)], 1).double()
     for _ in range(8):
-        step = 0.5
-        here = surface(at)
-        slope = torch.stack(
-            [
-                (surface(at + e) - surface(at - e)) / (2 * step)
-                for e in step * torch.eye(3).double()[..., None]
-            ]
-        )
+        here, *sides = surface(at[:, None] + away[..., None])
+        slope = (torch.stack(sides[:3]) - torch.stack(sides[3:])) / (2 * step)
         gap = here - aim
         gap = gap if both else gap.clamp(max=0)
         at = at - (gap.clamp(-6, 6) / slope.square().sum(0).clamp(min=0.2)) * slope
