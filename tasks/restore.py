@@ -89,6 +89,7 @@ class Config:
         run: where and how it runs.
         data: photographs.
         degradation: what is drawn for each patch.
+        gray: what is drawn for gray patches; the same as for colour if null.
         start: what is drawn at first, lighter; it moves to ``degradation`` over ``curriculum``.
         curriculum: share of the training that the way from light to heavy takes; 0 for none.
         network: between degraded and restored.
@@ -107,6 +108,7 @@ class Config:
     run: RunConfig = field(default_factory=lambda: RunConfig(folder="outputs/restore"))
     data: Data = field(default_factory=Data)
     degradation: Degradation = field(default_factory=Degradation)
+    gray: Degradation | None = None
     start: Degradation = field(
         default_factory=lambda: Degradation(sigma_range=(0, 15), quality_range=(60, 95))
     )
@@ -150,7 +152,8 @@ def fit(cfg: Config) -> Run:
         end, way = cfg.degradation, cfg.curriculum * cfg.steps
         now = curriculum(step, start=cfg.start, end=end, steps=way) if way else end
         how: Any = {"patch": cfg.data.patch, "batch": cfg.data.batch}
-        how |= {"gray_share": cfg.data.gray_share, "generator": run.generator(step)}
+        how |= {"gray_share": cfg.data.gray_share, "gray_degradation": cfg.gray}
+        how |= {"generator": run.generator(step)}
         return restoration.draw_patches(photos, degradation=now, **how)
 
     batches, drawn = Ahead(draw, workers=cfg.workers, total=cfg.steps), []

@@ -97,6 +97,17 @@ def test_gray_patches_are_degraded_gray() -> None:
     assert torch.equal(draw([one], gray_share=1.0).clean, draw([one], gray_share=0.0).clean)
 
 
+def test_gray_patches_may_be_degraded_in_a_way_of_their_own() -> None:
+    noise = Degradation(sigma_range=(5, 50), quality_range=None, clip=False)
+    coded = Degradation(quality_range=(10, 40), noise_share=0)
+    how = {"degradation": noise, "gray_share": 0.5, "gray_degradation": coded}
+    mixed = draw([photo()], batch=12, **how)
+    for clean, record in zip(mixed.clean, mixed.params, strict=True):
+        gray = bool((clean[0] == clean[1]).all())
+        assert (record.quality is not None) == gray
+        assert (record.sigma > 0) != gray
+
+
 def test_gray_photographs_are_scored_gray() -> None:
     one = Photo("a", photo(size=(40, 48)).image[:1])
     seen: list[torch.Tensor] = []

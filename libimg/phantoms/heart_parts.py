@@ -200,7 +200,8 @@ def right_ventricle(p: HeartParams, f: Frame, at: At, outer: Distance) -> Distan
     outside = p.lv_radius_mm * (1 - p.septum_flat) + p.septum_mm
     centre = (11 + 0.3 * p.rv_length_mm, 0.45 * outside, -3 - p.rv_drop_mm)
     deep = outside + p.rv_depth_mm - centre[1]
-    lo = (0.5 * p.rv_length_mm, deep, p.rv_height_mm)
+    back = 0.5 * outside  # the free wall meets the left ventricle soon behind the middle
+    lo = (0.5 * p.rv_length_mm, back, p.rv_height_mm)
     hi = (0.7 * p.rv_length_mm, deep, p.rv_height_mm)
     slant = q.clone()  # the free wall comes nearer to the septum towards the apex
     slant[1] += 0.22 * (q[0] - centre[0])

@@ -120,6 +120,7 @@ def draw_patches(
     batch: int,
     degradation: Degradation,
     gray_share: float = 0.0,
+    gray_degradation: Degradation | None = None,
     generator: torch.Generator,
 ) -> Patches:
     """Draw random patches, turned and mirrored at random, and degrade each by its own record.
@@ -134,6 +135,7 @@ def draw_patches(
         batch: number of patches.
         degradation: what to draw.
         gray_share: share of the patches that are turned gray.
+        gray_degradation: what to draw for these; the same as for colour if None.
         generator: draws everything.
 
     Raises:
@@ -160,9 +162,10 @@ def draw_patches(
         part = image[:, top : top + patch, left : left + patch].float() / 255
         part = torch.rot90(part, int(random[2] * 4), (1, 2))
         part = part.flip(2) if random[3] < 0.5 else part
-        part = as_gray(part) if random[4] < gray_share else as_rgb(part)
-        record = degradation.sample(generator)
+        gray = random[4] < gray_share
+        part = as_gray(part) if gray else as_rgb(part)
+        record = (gray_degradation or degradation if gray else degradation).sample(generator)
         clean.append(as_rgb(part))
-        degraded.append(as_rgb(degradation.apply(part, record)))
+        degraded.append(as_rgb(Degradation.apply(part, record)))
         params.append(record)
     return Patches(torch.stack(degraded), torch.stack(clean), params)
