@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from libimg import cephalometry as cephalometry
     from libimg import completion as completion
     from libimg import data as data
     from libimg import degradations as degradations
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "cephalometry",
     "completion",
     "data",
     "degradations",

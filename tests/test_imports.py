@@ -34,7 +34,7 @@ CONTRACT = {
     "gan_generator gan_discriminator feature_matching flow_smoothness bending_energy sdf_l1 eikonal multi_scale",
     "events": "Events read_events write_events encode_voxels decode_voxels",
     "metrics": "event_f1 pooled_mse event_structural_ratio psnr ssim mae lpips "
-    "sharpness_ratio laplacian_ratio dice iou surface_dice hausdorff95 chamfer f_score auc",
+    "sharpness_ratio laplacian_ratio landmark_errors dice iou surface_dice hausdorff95 chamfer f_score auc",
     "registration": "warp compose integrate_velocity jacobian_determinant folding_fraction resize_flow",
     "gan": "PatchDiscriminator MultiScaleDiscriminator r1_penalty gradient_ratio adaptive_weight",
     "nets": "UNet RegistrationUNet Refiner ResidualUNet3D RestorationResNet VecSetAutoencoder UMamba",
@@ -42,7 +42,9 @@ CONTRACT = {
     "shapes": "signed_distance sample_surface sample_near_surface sample_volume farthest_points "
     "extract_mesh Frame",
     "inference": "sliding_window tta",
-    "phantoms": "chest virtual_noncontrast",
+    "phantoms": "chest virtual_noncontrast heart_labels head",
+    "data": "letterbox audit_image duplicates flag_precision manifest fixed_list",
+    "diagnose": "triage_table generalisation_gap learning_curve preprocessing_loss judge paired_bootstrap",
 }
 
 

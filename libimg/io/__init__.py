@@ -1,5 +1,6 @@
 """Files in and out: volumes with their geometry, photographs with what belongs to them."""
 
+from libimg.io.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from libimg.io.images import Picture as Picture
 from libimg.io.images import as_gray as as_gray
 from libimg.io.images import as_rgb as as_rgb
@@ -14,6 +15,7 @@ from libimg.io.volumes import read_volume as read_volume
 from libimg.io.volumes import write_volume as write_volume
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "Picture",
     "Volume",
     "as_gray",

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from libimg._extras import optional
 
-__all__ = ["Picture", "as_gray", "as_rgb", "list_images", "read_image", "restored", "write_image"]
+__all__ = ["IMAGE_SUFFIXES", "Picture", "as_gray", "as_rgb", "list_images", "read_image", "restored", "write_image"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+"""Endings of the images that are read and written."""
 LOSSY = (".jpg", ".jpeg", ".webp")
 MEGAPIXELS = 170.0
 PNG_COLOUR_16 = (2, 6)  # colour types of a PNG that Pillow would cut to 8 bits
@@ -60,9 +61,9 @@ def list_images(path: Path) -> list[Path]:
         raise FileNotFoundError(msg)
     if path.is_file():
         return [path]
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not found:
-        msg = f"{path}: no image ({', '.join(SUFFIXES)}) in it"
+        msg = f"{path}: no image ({', '.join(IMAGE_SUFFIXES)}) in it"
         raise FileNotFoundError(msg)
     return found
 
@@ -146,8 +147,8 @@ def write_image(path: str | Path, picture: Picture) -> None:
 
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        msg = f"{path}: expected one of {', '.join(SUFFIXES)}"
+    if suffix not in IMAGE_SUFFIXES:
+        msg = f"{path}: expected one of {', '.join(IMAGE_SUFFIXES)}"
         raise ValueError(msg)
     if picture.alpha is not None and suffix in (".jpg", ".jpeg", ".bmp"):
         msg = f"{path}: {suffix} cannot hold transparency; write a PNG"

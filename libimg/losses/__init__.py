@@ -7,6 +7,7 @@ from libimg.losses.adversarial import gan_generator as gan_generator
 from libimg.losses.flow import bending_energy as bending_energy
 from libimg.losses.flow import flow_smoothness as flow_smoothness
 from libimg.losses.gradient import gradient_difference as gradient_difference
+from libimg.losses.heatmap import heatmap_loss as heatmap_loss
 from libimg.losses.multiscale import multi_scale as multi_scale
 from libimg.losses.perceptual import PerceptualLoss as PerceptualLoss
 from libimg.losses.pixel import charbonnier as charbonnier
@@ -36,6 +37,7 @@ __all__ = [
     "gan_discriminator",
     "gan_generator",
     "gradient_difference",
+    "heatmap_loss",
     "huber",
     "l1",
     "masked_mean",

@@ -1,5 +1,8 @@
 """Figures of merit: one value for each sample (and class), never averaged in silence."""
 
+from libimg.metrics.cephalometry import angle as angle
+from libimg.metrics.cephalometry import bland_altman as bland_altman
+from libimg.metrics.cephalometry import cephalometric_angles as cephalometric_angles
 from libimg.metrics.completion import ClassSummary as ClassSummary
 from libimg.metrics.completion import Summary as Summary
 from libimg.metrics.completion import coverage as coverage
@@ -34,6 +37,11 @@ from libimg.metrics.events import signal_to_noise as signal_to_noise
 from libimg.metrics.image import bias as bias
 from libimg.metrics.image import mae as mae
 from libimg.metrics.image import psnr as psnr
+from libimg.metrics.landmarks import MissingLandmarks as MissingLandmarks
+from libimg.metrics.landmarks import landmark_errors as landmark_errors
+from libimg.metrics.landmarks import landmark_report as landmark_report
+from libimg.metrics.landmarks import missing_landmarks as missing_landmarks
+from libimg.metrics.landmarks import surrogate_gap as surrogate_gap
 from libimg.metrics.perceptual import lpips as lpips
 from libimg.metrics.point_sets import chamfer as chamfer
 from libimg.metrics.point_sets import f_score as f_score
@@ -58,13 +66,17 @@ __all__ = [
     "ClassSummary",
     "EsrControls",
     "EventRates",
+    "MissingLandmarks",
     "StructuralRatio",
     "Summary",
     "SurfaceDistances",
+    "angle",
     "auc",
     "average_surface_distance",
     "best_f1",
     "bias",
+    "bland_altman",
+    "cephalometric_angles",
     "chamfer",
     "coverage",
     "dice",
@@ -80,10 +92,13 @@ __all__ = [
     "f_score",
     "hausdorff95",
     "iou",
+    "landmark_errors",
+    "landmark_report",
     "laplacian_ratio",
     "lpips",
     "mae",
     "mean_event_structural_ratio",
+    "missing_landmarks",
     "ms_ssim",
     "pooled_mse",
     "psnr",
@@ -98,6 +113,7 @@ __all__ = [
     "summarise_classes",
     "surface_dice",
     "surface_distances",
+    "surrogate_gap",
     "to_8bit",
     "to_y",
     "voxel_mse",

@@ -1,5 +1,9 @@
 """Networks: translation, registration, refinement, restoration, event voxels, shapes."""
 
+from libimg.nets.heatmap import LandmarkUNet as LandmarkUNet
+from libimg.nets.heatmap import heatmap_target as heatmap_target
+from libimg.nets.heatmap import peak_probability as peak_probability
+from libimg.nets.heatmap import soft_argmax as soft_argmax
 from libimg.nets.latent_prior import Latent as Latent
 from libimg.nets.latent_prior import LatentFlow as LatentFlow
 from libimg.nets.latent_prior import flow_matching_loss as flow_matching_loss
@@ -16,6 +20,7 @@ from libimg.nets.unet import UNet as UNet
 from libimg.nets.vecset import VecSetAutoencoder as VecSetAutoencoder
 
 __all__ = [
+    "LandmarkUNet",
     "Latent",
     "LatentFlow",
     "Refiner",
@@ -27,7 +32,10 @@ __all__ = [
     "UNet",
     "VecSetAutoencoder",
     "flow_matching_loss",
+    "heatmap_target",
     "load_3dunet_weights",
+    "peak_probability",
     "prepare_inference",
     "sample_flow",
+    "soft_argmax",
 ]

@@ -44,7 +44,7 @@ class Losses:
     scales: tuple[int, ...] = (1,)
     mode: Literal["lsgan", "hinge", "vanilla"] = "lsgan"
     conditional: bool = False
-    perceptual: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, compare=False)
+    perceptual: Callable[..., Tensor] | None = field(default=None, compare=False)
 
     def seen(self, batch: Batch, picture: Tensor) -> Tensor:
         """Return what D looks at: the picture, behind the input if D is conditional."""
@@ -99,7 +99,8 @@ def region_weight(
     """Weight of each voxel of the loss: 1, more in the lung (moved along) and in the vessels.
 
     Args:
-        batch: masks ``lung`` (geometry of the input) and ``vessel`` (of the target).
+        batch: masks ``lung`` (geometry of the input) and ``vessel`` (of the target), where they
+            have a weight; perhaps ``mask``, 0 where there is no picture, such as padding.
         weights: ``lung`` and ``vessel``, 1 if missing.
         flow: what R found.
 
@@ -107,10 +108,12 @@ def region_weight(
         ``(b, 1, *spatial)``, or None where every voxel counts the same.
     """
     lung, vessel = weights.get("lung", 1.0), weights.get("vessel", 1.0)
+    mask = batch.get("mask")
     if lung == vessel == 1:
-        return None
+        return mask
     inside = batch["lung"] if flow is None else warp(batch["lung"], flow.detach())
-    return 1 + (lung - 1) * inside + (vessel - 1) * batch["vessel"]
+    weight = 1 + (lung - 1) * inside + (vessel - 1) * batch["vessel"]
+    return weight if mask is None else weight * mask
 
 
 def generator_terms(
@@ -126,7 +129,7 @@ def generator_terms(
     Args:
         networks: those that take part.
         out: what `register` returned.
-        batch: ``ncct``-like input under ``input``, ``target``, ``lung`` and ``vessel``.
+        batch: ``input``, ``target``, and what `region_weight` needs.
         weights: by name of the term.
         how: see `Losses`.
 
@@ -143,7 +146,7 @@ def generator_terms(
         "gradient": lambda: losses.gradient_difference(moved, target, mask=mask),
     }
     if how.perceptual is not None:
-        perceptual = how.perceptual
+        perceptual = partial(how.perceptual, mask=batch["mask"]) if "mask" in batch else how.perceptual
         terms["perceptual"] = lambda: perceptual(moved, target)
     if "flow" in out:
         terms["smooth"] = lambda: losses.flow_smoothness(out["flow"])

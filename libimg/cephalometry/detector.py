@@ -1,0 +1,126 @@
+"""Landmark detectors: the judge, which sees real X-rays only, and the way from photographs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from libimg import losses, nets
+from libimg.cephalometry.frames import Framed, draw_framed
+from libimg.train import Run, cosine
+
+__all__ = ["Detector", "build_detector", "fit_detector", "points_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detector:
+    """A landmark detector and its training.
+
+    Args:
+        channels: features of each level of its U-Net.
+        stride: pixels that a cell of the heat maps covers along each side.
+        sigma: of the heat maps' target, in pixels.
+        steps: of training.
+        batch: pictures in a step.
+        rate: peak learning rate.
+        jitter: largest shift as a share of the frame, and largest change of scale.
+        noise: largest sigma of the noise added to a picture, in [-1, 1].
+    """
+
+    channels: tuple[int, ...] = (16, 32, 64, 64)
+    stride: int = 2
+    sigma: float = 3.0
+    steps: int = 400
+    batch: int = 4
+    rate: float = 2e-3
+    jitter: float = 0.06
+    noise: float = 0.1
+
+
+def build_detector(config: Detector, *, inputs: int, landmarks: int, seed: int) -> nn.Module:
+    """Build a detector; equal seeds give equal weights.
+
+    Args:
+        config: its settings.
+        inputs: channels of the pictures, 1 for X-rays and 3 for photographs.
+        landmarks: their number.
+        seed: of the weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nets.LandmarkUNet(
+            landmarks,
+            in_channels=inputs,
+            channels=config.channels,
+            stride=config.stride,
+        )
+
+
+def fit_detector(
+    run: Run,
+    pairs: Sequence[Framed],
+    *,
+    config: Detector,
+    source: Literal["input", "target"],
+) -> Callable[[Tensor], Tensor]:
+    """Train a detector, or read it where the run's folder holds it already.
+
+    Args:
+        run: holds its folder, seed and device.
+        pairs: to train on.
+        config: its settings.
+        source: ``target`` shows it X-rays, ``input`` photographs.
+
+    Returns:
+        See `points_of`.
+    """
+    first = pairs[0]
+    inputs = len(first.xray if source == "target" else first.photo)
+    seed = run.config.seed
+    net = build_detector(config, inputs=inputs, landmarks=len(first.points), seed=seed)
+    net = run.module("net", net)
+    adam = torch.optim.AdamW(net.parameters(), lr=config.rate, weight_decay=1e-3)
+    optimizer = run.optimizer("net", adam)
+    run.resume()
+    for step in run.steps(config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate * cosine(step / config.steps, warmup=0.05, final=0.0)
+        generator = run.generator(step)
+        drawn = draw_framed(pairs, batch=config.batch, jitter=config.jitter, generator=generator)
+        level = config.noise * torch.rand(config.batch, 1, 1, 1, generator=generator)
+        noise = torch.randn(drawn[source].shape, generator=generator)
+        drawn |= {"seen": drawn[source] + level * noise, "points": _within(drawn)}
+        batch = run.share({name: drawn[name] for name in ("seen", "points")})
+        with run.autocast():
+            maps = net(batch["seen"])
+        loss = losses.heatmap_loss(
+            maps.float(), batch["points"], sigma=config.sigma, stride=config.stride
+        ).mean()
+        last = step + 1 == config.steps
+        numbers = run.update(optimizer, loss, measure=last)
+        if last or (step + 1) % 100 == 0:
+            run.log(step + 1, {"loss": float(loss.detach()), **numbers})
+            run.save("last.pt", step=step + 1)
+    run.close()
+    return points_of(net.eval(), stride=config.stride)
+
+
+def points_of(net: nn.Module, *, stride: int) -> Callable[[Tensor], Tensor]:
+    """Return the function from pictures ``(b, c, h, w)`` to points ``(b, n, 2)`` of a detector."""
+
+    @torch.no_grad()
+    def detect(pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n 2"]:
+        device = next(net.parameters()).device
+        return nets.soft_argmax(net(pictures.to(device)), stride=stride).to(pictures.device)
+
+    return detect
+
+
+def _within(batch: dict[str, Tensor]) -> Tensor:
+    """Landmarks, NaN where the picture does not show them."""
+    points, size = batch["points"], torch.tensor(batch["target"].shape[2:])
+    seen = ((points >= 0) & (points <= size - 1)).all(2, keepdim=True)
+    return torch.where(seen, points, torch.nan)

@@ -1,0 +1,122 @@
+"""What a generated X-ray is worth: for the eye, and for someone who places landmarks on it."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from libimg import data, diagnose, metrics
+from libimg.cephalometry.frames import Frame, Framed, box_of, framed
+from libimg.cephalometry.pairs import HeadPair
+from libimg.ranges import SIGNED
+
+__all__ = ["evaluate_heads", "into", "picture_scores", "round_trip"]
+
+Picture = Float[Tensor, "1 h w"]
+Detect = Callable[[Tensor], Tensor]
+PICTURE_SCORES = ("l1", "psnr", "ssim", "sharpness")
+
+
+def into(picture: Picture, box: data.Letterbox, other: data.Letterbox) -> Picture:
+    """Bring a picture from one frame into another, by way of the grid of its file.
+
+    Nothing is resampled where the two are the same.
+    """
+    if box == other:
+        return picture
+    source = box.source_image(picture[None], fill=-1.0)
+    return (other.image(source) * other.mask())[0]
+
+
+def round_trip(pair: HeadPair, frame: Frame, judge: Frame) -> Picture:
+    """Return the true X-ray after a frame: what a perfect network would reach in it."""
+    size = pair.xray.shape[1:]
+    box = box_of(frame, size)
+    return into(framed(pair, frame).xray, box, box_of(judge, size))
+
+
+def evaluate_heads(
+    pictures: Mapping[str, Mapping[str, Picture]],
+    points: Mapping[str, Mapping[str, Tensor]],
+    cases: Mapping[str, Framed],
+    *,
+    judge: Detect,
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """Score methods on the same cases.
+
+    Args:
+        pictures: method to case to X-ray in the judge's frame; ``real`` must be among them.
+        points: method to case to landmarks ``(n, 2)``, for methods without a picture.
+        cases: the truth in the judge's frame.
+        judge: from pictures to landmarks; it has only seen real X-rays.
+        names: of the landmarks.
+
+    Returns:
+        ``rows``: method to ``mean`` and ``cases`` of L1 and PSNR in [-1, 1], SSIM, sharpness,
+        ``mre`` (mm), ``sdr2`` (share within 2 mm) and ``delta_mre`` against the real X-ray;
+        ``landmarks``: method to the report of `libimg.metrics.landmark_report`; ``angles``: method
+        to Bland-Altman of SNA, SNB and ANB.
+    """
+    found = {
+        method: {name: judge(picture[None])[0] for name, picture in made.items()}
+        for method, made in pictures.items()
+    }
+    found |= {method: dict(made) for method, made in points.items()}
+    truth = torch.stack([case.points for case in cases.values()])
+    spacing = torch.tensor([case.spacing_mm for case in cases.values()])
+    errors = {
+        method: metrics.landmark_errors(
+            torch.stack([made[name] for name in cases]), truth, spacing_mm=spacing, missing="skip"
+        )
+        for method, made in found.items()
+    }
+    rows: dict[str, Any] = {}
+    for method, error in errors.items():
+        row = {}
+        for index, (name, case) in enumerate(cases.items()):
+            made = pictures.get(method)
+            scores = picture_scores(made[name], case) if made else {}
+            row[name] = {key: scores.get(key, math.nan) for key in PICTURE_SCORES}
+            row[name] |= _landmark_scores(error[index], errors["real"][index])
+        rows[method] = {"mean": diagnose.summarise(row), "cases": row}
+    angles = partial(metrics.cephalometric_angles, names=names, spacing_mm=spacing)
+    true_angles = angles(truth)
+    return {
+        "range": {"lo": SIGNED.lo, "hi": SIGNED.hi, "unit": SIGNED.unit},
+        "rows": rows,
+        "landmarks": {
+            method: metrics.landmark_report(error, names=names) for method, error in errors.items()
+        },
+        "angles": {
+            method: {
+                angle: metrics.bland_altman(value, true_angles[angle])
+                for angle, value in angles(torch.stack([made[n] for n in cases])).items()
+            }
+            for method, made in found.items()
+        },
+    }
+
+
+def picture_scores(picture: Picture, case: Framed) -> dict[str, float]:
+    """Score one X-ray against the truth inside the picture; padding has no say."""
+    one, true, mask = picture[None], case.xray[None], case.inside[None]
+    return {
+        "l1": float(metrics.mae(one, true, mask=mask)),
+        "psnr": float(metrics.psnr(one, true, data_range=SIGNED, mask=mask)),
+        "ssim": float(metrics.ssim(one, true, data_range=SIGNED, mask=mask)),
+        "sharpness": float(metrics.sharpness_ratio(one, true, mask=mask)),
+    }
+
+
+def _landmark_scores(error: Tensor, real: Tensor) -> dict[str, float]:
+    known = ~error.isnan()
+    return {
+        "mre": float(error[known].mean()),
+        "sdr2": float((error[known] <= 2).float().mean()),
+        "delta_mre": float((error - real)[known].mean()),
+    }
