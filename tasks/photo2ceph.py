@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from libimg import cephalometry, diagnose, io, losses, translation
 from libimg._extras import optional
@@ -25,11 +26,12 @@ from libimg.cephalometry import Detector, Frame, Framed, HeadPair, Heads
 from libimg.ranges import SIGNED
 from libimg.train import (
     Best,
-    Phase,
+    Muon,
     Run,
     RunConfig,
     checkpoint_config,
     cli,
+    cosine,
     load_config,
     load_shared,
     write_json,
@@ -58,7 +60,7 @@ class Config:
         batch: pairs in a step.
         check_every: steps between two validations.
         best: score that decides which checkpoint is best.pt.
-        rates: learning rates.
+        rates: peak learning rates of G (Muon) and D (AdamW); half a cosine brings them down.
         jitter: largest shift as a share of the frame, and largest change of scale.
         detector: the judge, trained on real X-rays, and the baseline, trained on photographs.
         perceptual: backbone of the perceptual loss, where that has a weight.
@@ -75,7 +77,7 @@ class Config:
     batch: int = 4
     check_every: int = 100
     best: Literal["mre", "l1"] = "mre"
-    rates: translation.Rates = field(default_factory=translation.Rates)
+    rates: dict[str, float] = field(default_factory=lambda: {"G": 1e-2, "D": 4e-4})
     jitter: float = 0.0
     detector: Detector = field(default_factory=Detector)
     perceptual: str = "lpips-alex"
@@ -102,14 +104,14 @@ def fit(cfg: Config) -> bool:
     run = Run(cfg.run, settings=asdict(cfg))
     built = translation.build_networks(cfg.networks, spatial_dims=2, channels=3, seed=cfg.run.seed)
     networks = {name: run.module(name, network) for name, network in built.items()}
-    phase = Phase(name="train", epochs=1, train=tuple(networks), weights=dict(cfg.weights))
-    opts, best, how = translation.build_optimizers(run, networks, [phase]), Best(), terms_of(cfg)
+    opts, best, how = optimizers(cfg, run, networks), Best(), terms_of(cfg)
     run.parts["best"] = best
     run.resume()
     for step in run.steps(cfg.steps):
-        numbers: dict[str, Any] = dict(
-            translation.set_rates(opts, cfg.rates, share=step / cfg.steps)
-        )
+        for name, optimizer in opts.items():
+            for group in optimizer.param_groups:
+                group["lr"] = cfg.rates[name] * cosine(step / cfg.steps, warmup=0.02)
+        numbers: dict[str, Any] = {}
         last = (step + 1) % cfg.check_every == 0 or step + 1 == cfg.steps
         drawn = cephalometry.draw_framed(
             learn, batch=cfg.batch, jitter=cfg.jitter, generator=run.generator(step)
@@ -120,12 +122,12 @@ def fit(cfg: Config) -> bool:
         if "D" in networks:  # D's step is over before G's backward begins
             with run.autocast():
                 judged = translation.discriminator_loss(networks, y, batch, cfg.weights, how=how)
-            numbers |= run.update(opts["judge"], judged["adversarial"], measure=last)
+            numbers |= run.update(opts["D"], judged["adversarial"], measure=last)
         with run.autocast():
             out = {"y": y, "moved": y}
             terms = translation.generator_terms(networks, out, batch, cfg.weights, how=how)
         loss = translation.weighted_sum(terms, cfg.weights)
-        numbers |= run.update(opts["makers"], loss, measure=last)
+        numbers |= run.update(opts["G"], loss, measure=last)
         if last and run.main:
             numbers |= {f"loss/{name}": float(term.detach()) for name, term in terms.items()}
             scores = validate(cfg, networks["G"], watch, judge)
@@ -136,6 +138,15 @@ def fit(cfg: Config) -> bool:
             run.save("last.pt", step=step + 1)
     run.close()
     return run.main
+
+
+def optimizers(cfg: Config, run: Run, networks: dict[str, nn.Module]) -> dict[str, Optimizer]:
+    """Build Muon for G, whose first and last layer take Adam's step, and AdamW for D."""
+    made = {"G": run.optimizer("G", Muon(networks["G"], lr=0.0, adam=("encoder.0", "head")))}
+    if "D" in networks:
+        adam = torch.optim.AdamW(networks["D"].parameters(), lr=0.0, betas=(0.5, 0.99))
+        made["D"] = run.optimizer("D", adam)
+    return made
 
 
 def terms_of(cfg: Config) -> translation.Losses:
@@ -275,10 +286,13 @@ def infer(input: str, output: str, *, checkpoint: str = BEST) -> None:
         xray = box.source_image(fake[None], fill=-1.0)[0]
         target = Path(output) / f"{path.stem}.png"
         io.write_image(target, io.Picture((xray + 1) / 2))
-        points = box.source_points(judge(fake[None])[0])
+        found = box.source_points(judge(fake[None])[0])
+        points = cephalometry.within(found, photo.shape[1:])
         names = cephalometry.landmark_names(cfg.data)
         cephalometry.write_landmarks(target.with_suffix(".csv"), names, points)
         said = f" ({', '.join(picture.notes)})" if picture.notes else ""
+        lost = int(points.isnan().any(1).sum())
+        said += f", {lost} landmarks outside the picture left out" if lost else ""
         print(f"{path}{said} -> {target}")
 
 

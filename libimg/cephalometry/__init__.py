@@ -22,6 +22,7 @@ from libimg.cephalometry.frames import box_of as box_of
 from libimg.cephalometry.frames import draw_framed as draw_framed
 from libimg.cephalometry.frames import framed as framed
 from libimg.cephalometry.frames import stack as stack
+from libimg.cephalometry.frames import within as within
 from libimg.cephalometry.landmark_files import read_landmarks as read_landmarks
 from libimg.cephalometry.landmark_files import read_spacing as read_spacing
 from libimg.cephalometry.landmark_files import write_landmarks as write_landmarks
@@ -41,6 +42,7 @@ from libimg.cephalometry.score import evaluate_heads as evaluate_heads
 from libimg.cephalometry.score import into as into
 from libimg.cephalometry.score import picture_scores as picture_scores
 from libimg.cephalometry.score import round_trip as round_trip
+from libimg.cephalometry.score import sharpness as sharpness
 from libimg.cephalometry.split import Split as Split
 from libimg.cephalometry.split import detector_of as detector_of
 from libimg.cephalometry.split import divide as divide
@@ -89,10 +91,12 @@ __all__ = [
     "read_landmarks",
     "read_spacing",
     "round_trip",
+    "sharpness",
     "sharpness_of",
     "stack",
     "tell",
     "unpaired_cause",
+    "within",
     "write_heads",
     "write_landmarks",
     "write_report",

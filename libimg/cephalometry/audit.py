@@ -60,7 +60,7 @@ def flags_of(table: dict[str, Any]) -> dict[str, set[str]]:
 
 
 def audit_text(table: dict[str, Any]) -> str:
-    """Lay an audit out as Markdown: how often each flag is up, and every fault with its evidence."""
+    """Lay an audit out as Markdown: how often each flag is up, every fault with its evidence."""
     rows: dict[str, dict[str, object]] = {}
     faults = []
     for name, some in table["cases"].items():

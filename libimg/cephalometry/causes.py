@@ -13,6 +13,7 @@ from torch import Tensor
 
 from libimg import degradations, diagnose, metrics
 from libimg.cephalometry.frames import Framed
+from libimg.cephalometry.score import sharpness
 
 __all__ = [
     "Cause",
@@ -67,10 +68,7 @@ def error_mm(
 
 def sharpness_of(pictures: Pictures, cases: Mapping[str, Framed]) -> float:
     """Mean power of the top octave against that of the true X-rays; 1 is as sharp."""
-    values = [
-        float(metrics.sharpness_ratio(pictures[n][None], c.xray[None], mask=c.inside[None]))
-        for n, c in cases.items()
-    ]
+    values = [sharpness(pictures[name], case) for name, case in cases.items()]
     return sum(values) / len(values)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from libimg import losses, nets
-from libimg.cephalometry.frames import Framed, draw_framed
+from libimg.cephalometry.frames import Framed, draw_framed, within
 from libimg.train import Run, cosine
 
 __all__ = ["Detector", "build_detector", "fit_detector", "points_of"]
@@ -30,10 +30,10 @@ class Detector:
         noise: largest sigma of the noise added to a picture, in [-1, 1].
     """
 
-    channels: tuple[int, ...] = (16, 32, 64, 64)
-    stride: int = 2
+    channels: tuple[int, ...] = (32, 64, 128)
+    stride: int = 4
     sigma: float = 3.0
-    steps: int = 400
+    steps: int = 300
     batch: int = 4
     rate: float = 2e-3
     jitter: float = 0.06
@@ -92,7 +92,10 @@ def fit_detector(
         drawn = draw_framed(pairs, batch=config.batch, jitter=config.jitter, generator=generator)
         level = config.noise * torch.rand(config.batch, 1, 1, 1, generator=generator)
         noise = torch.randn(drawn[source].shape, generator=generator)
-        drawn |= {"seen": drawn[source] + level * noise, "points": _within(drawn)}
+        drawn |= {
+            "seen": drawn[source] + level * noise,
+            "points": within(drawn["points"], drawn["target"].shape[2:]),
+        }
         batch = run.share({name: drawn[name] for name in ("seen", "points")})
         with run.autocast():
             maps = net(batch["seen"])
@@ -117,10 +120,3 @@ def points_of(net: nn.Module, *, stride: int) -> Callable[[Tensor], Tensor]:
         return nets.soft_argmax(net(pictures.to(device)), stride=stride).to(pictures.device)
 
     return detect
-
-
-def _within(batch: dict[str, Tensor]) -> Tensor:
-    """Landmarks, NaN where the picture does not show them."""
-    points, size = batch["points"], torch.tensor(batch["target"].shape[2:])
-    seen = ((points >= 0) & (points <= size - 1)).all(2, keepdim=True)
-    return torch.where(seen, points, torch.nan)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from libimg import data
 from libimg.cephalometry.pairs import HeadPair
 
-__all__ = ["Frame", "Framed", "box_of", "draw_framed", "framed", "stack"]
+__all__ = ["Frame", "Framed", "box_of", "draw_framed", "framed", "stack", "within"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def box_of(frame: Frame, size: Sequence[int]) -> data.Letterbox:
 def framed(pair: HeadPair, frame: Frame) -> Framed:
     """Bring a pair into a frame."""
     box = box_of(frame, pair.xray.shape[1:])
-    inside = box.mask()
+    inside = box.mask().float()
     both = torch.cat([pair.photo, pair.xray])[None] * 2 - 1
     both = (box.image(both) * inside)[0]
     return Framed(
@@ -134,3 +134,15 @@ def draw_framed(
     drawn |= dict(zip(names, parts, strict=True))
     whole_pixels = (drawn["mask"] > 0.99).float()
     return drawn | {"mask": whole_pixels, "points": (places + 1) * half - 0.5}
+
+
+def within(points: Float[Tensor, "*n 2"], size: Sequence[int]) -> Float[Tensor, "*n 2"]:
+    """Points, NaN where a picture of this height and width does not show them.
+
+    Example:
+        >>> within(torch.tensor([[2.0, 3.0], [9.0, 3.0]]), (8, 8))
+        tensor([[2., 3.],
+                [nan, nan]])
+    """
+    seen = ((points >= 0) & (points <= torch.tensor(list(size)) - 1)).all(-1, keepdim=True)
+    return torch.where(seen, points, torch.nan)

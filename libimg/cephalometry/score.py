@@ -8,20 +8,24 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from libimg import data, diagnose, metrics
 from libimg.cephalometry.frames import Frame, Framed, box_of, framed
 from libimg.cephalometry.pairs import HeadPair
 from libimg.ranges import SIGNED
 
-__all__ = ["evaluate_heads", "into", "picture_scores", "round_trip"]
+__all__ = ["evaluate_heads", "into", "picture_scores", "round_trip", "sharpness"]
 
 Picture = Float[Tensor, "1 h w"]
 Detect = Callable[[Tensor], Tensor]
+REACH_MM = 15.0  # what people look at when they place a landmark
 PICTURE_SCORES = ("l1", "psnr", "ssim", "sharpness")
 
 
-def into(picture: Picture, box: data.Letterbox, other: data.Letterbox) -> Picture:
+def into(
+    picture: Float[Tensor, "1 h w"], box: data.Letterbox, other: data.Letterbox
+) -> Float[Tensor, "1 H W"]:
     """Bring a picture from one frame into another, by way of the grid of its file.
 
     Nothing is resampled where the two are the same.
@@ -32,7 +36,7 @@ def into(picture: Picture, box: data.Letterbox, other: data.Letterbox) -> Pictur
     return (other.image(source) * other.mask())[0]
 
 
-def round_trip(pair: HeadPair, frame: Frame, judge: Frame) -> Picture:
+def round_trip(pair: HeadPair, frame: Frame, judge: Frame) -> Float[Tensor, "1 H W"]:
     """Return the true X-ray after a frame: what a perfect network would reach in it."""
     size = pair.xray.shape[1:]
     box = box_of(frame, size)
@@ -102,15 +106,35 @@ def evaluate_heads(
     }
 
 
-def picture_scores(picture: Picture, case: Framed) -> dict[str, float]:
+def picture_scores(picture: Float[Tensor, "1 h w"], case: Framed) -> dict[str, float]:
     """Score one X-ray against the truth inside the picture; padding has no say."""
     one, true, mask = picture[None], case.xray[None], case.inside[None]
     return {
         "l1": float(metrics.mae(one, true, mask=mask)),
         "psnr": float(metrics.psnr(one, true, data_range=SIGNED, mask=mask)),
-        "ssim": float(metrics.ssim(one, true, data_range=SIGNED, mask=mask)),
-        "sharpness": float(metrics.sharpness_ratio(one, true, mask=mask)),
+        "ssim": float(metrics.ssim(one, true, data_range=SIGNED, mask=windows_inside(mask))),
+        "sharpness": sharpness(picture, case),
     }
+
+
+def windows_inside(mask: Float[Tensor, "1 1 h w"]) -> Float[Tensor, "1 1 h w"]:
+    """Pixels whose window of SSIM, 11 wide, lies inside: padding has no say in the others."""
+    outside = F.max_pool2d(1 - mask, 11, stride=1, padding=5)
+    return 1 - outside
+
+
+def sharpness(picture: Float[Tensor, "1 h w"], case: Framed) -> float:
+    """Power of the top octave against that of the real X-ray, within `REACH_MM` of a landmark.
+
+    Elsewhere frame and ruler would decide: their edges are the sharpest of the picture.
+    """
+    rows, columns = (torch.arange(n, dtype=torch.float32) for n in picture.shape[1:])
+    known = case.points[~case.points.isnan().any(1)]
+    down = (rows[:, None, None] - known[:, 0]) * case.spacing_mm[0]
+    across = (columns[:, None] - known[:, 1]) * case.spacing_mm[1]
+    near = (down.square() + across.square() < REACH_MM**2).any(2)
+    mask = near[None, None] & case.inside[None].bool()
+    return float(metrics.sharpness_ratio(picture[None], case.xray[None], mask=mask))
 
 
 def _landmark_scores(error: Tensor, real: Tensor) -> dict[str, float]:

@@ -85,8 +85,7 @@ def render_head(params: HeadParams, *, size: tuple[int, int] = (1520, 1236)) -> 
     rng = np.random.default_rng(params.seed)
     photo = paint_photo(Canvas(size, spacing), seen, params, rng)
     xray = paint_xray(Canvas(size, spacing), place, params, rng)
-    marks = _placed(head_landmarks(params).double().numpy(), params, spacing)
-    points = torch.from_numpy(marks[:, ::-1].copy()).float()
+    points = placed_landmarks(params, spacing)
     both = torch.from_numpy(np.concatenate([photo, xray])).float()
     if params.mirrored:
         both, points = both.flip(2), points * torch.tensor([1, -1]) + torch.tensor([0, width - 1])
@@ -95,6 +94,12 @@ def render_head(params: HeadParams, *, size: tuple[int, int] = (1520, 1236)) -> 
         points = torch.stack([both.shape[1] - 1 - points[:, 1], points[:, 0]], 1)
         spacing = spacing[::-1]
     return Head(both[:3].contiguous(), both[3:].contiguous(), points, spacing, params)
+
+
+def placed_landmarks(params: HeadParams, spacing: tuple[float, float]) -> Float[Tensor, "19 2"]:
+    """Row and column of the landmarks of an upright head, without rendering it."""
+    marks = _placed(head_landmarks(params).double().numpy(), params, spacing)
+    return torch.from_numpy(marks[:, ::-1].copy()).float()
 
 
 def _placed(line: Line, params: HeadParams, spacing: tuple[float, float]) -> Line:

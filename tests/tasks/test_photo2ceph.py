@@ -269,7 +269,8 @@ def test_pictures_of_every_kind_are_read(files: Path, tmp_path: Path, kind: str)
     path = spoilt / "photo" / "head-000.png"
     heads = Heads(folder=str(spoilt))
     plain = load_pair(heads, "head-000")
-    image = Image.open(path)
+    with Image.open(path) as opened:
+        image = opened.copy()
     if kind == "cmyk":
         path.unlink()
         image.convert("CMYK").save(path.with_suffix(".jpg"), quality=95)
