@@ -10,6 +10,7 @@ python tasks/heart.py infer PARTIAL.nii.gz --output FOLDER
 python tasks/heart.py fit LABELS.nii.gz --output FOLDER
 """
 
+import math
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 
 from libimg import completion, diagnose, nets
 from libimg._extras import optional
-from libimg.completion import Batch, Completer, HeartData, Plan, Question, Sampling, Weights
+from libimg.completion import Batch, Completer, Drop, HeartData, Plan, Question, Sampling, Weights
 from libimg.io import case_name, list_volumes
 from libimg.phantoms import HEART_CLASSES
 from libimg.train import (
@@ -38,7 +39,6 @@ from libimg.train import (
 
 DEFAULT = Path(__file__).resolve().parent / "configs" / "heart" / "default.yaml"
 BEST = "outputs/heart/default/best.pt"
-COLUMNS = [f"{m} {g}" for m in ("dice", "surface dice", "hd95") for g in ("observed", "completed")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,11 +182,23 @@ def fit(cfg: Config) -> Run:
             score = completion.held_error(model, plan.held, how, flow=late)
             run.log(step + 1, {"loss": float(loss.detach()), **numbers, "val/error": score})
             if best.beats(score, "flow" if late else "shape"):
+                if late or cfg.network.bottleneck == "kl":
+                    calibrate(cfg, model, plan)
                 run.save("best.pt", step=step + 1)
         if last:
             run.save("last.pt", step=step + 1)
     run.close()
     return run
+
+
+def calibrate(cfg: Config, model: Completer, plan: Plan) -> None:
+    """Choose the spread of the draws on the validation cases."""
+    drop = cfg.data.drop if cfg.phase == 2 else Drop()
+    held = [case for cases in plan.held for case in cases]
+    asked = completion.questions(held, drop=drop, each=2, seed=cfg.run.seed)
+    model.eval()
+    completion.fit_spread(model, asked, inputs=cfg.data.inputs)
+    model.train()
 
 
 def optimizer(cfg: Config, run: Run, name: str) -> torch.optim.Optimizer:
@@ -222,7 +234,7 @@ def report(folder: Path, *, checkpoint: str = "best", stride: int = 0, samples: 
     cfg, model = restore(folder / f"{checkpoint}.pt")
     plan = data(cfg, folder.parent)
     models = {"network": model}
-    if cfg.phase == 3:
+    if cfg.phase in (3, 4):
         models["before"] = restore(Path(cfg.start))[1]
     baselines = completion.fit_baselines(plan.cases, model.shape.centre)
     how: Any = {"inputs": cfg.data.inputs, "stride": stride or cfg.stride}
@@ -243,11 +255,20 @@ def report(folder: Path, *, checkpoint: str = "best", stride: int = 0, samples: 
 def show(group: str, found: dict[str, Any], number: int) -> None:
     """Print the scores of a group: all rows, then the network class by class."""
     print(f"\n{group}: {number} questions, voxels of {found['grid_mm']} mm")
-    print(diagnose.markdown_table(found["table"], columns=COLUMNS), end="\n\n")
+    for seen in ("observed", "completed"):
+        end = f" {seen}"
+        table = {
+            row: {m.removesuffix(end): v for m, v in line.items() if m.endswith(end)}
+            for row, line in found["table"].items()
+        }
+        if any(math.isfinite(value) for line in table.values() for value in line.values()):
+            print(f"{seen} classes:")
+            columns = list(next(iter(table.values())))
+            print(diagnose.markdown_table(table, columns=columns), end="\n\n")
     rows: dict[str, dict[str, float]] = {}
     for row, metrics in found["classes"].items():
         for name, score in metrics["dice"].items():
-            if name != "all":
+            if name != "all" and any(score[g]["defined"] for g in ("observed", "completed")):
                 mean = {g: score[g]["mean"] for g in ("observed", "completed")}
                 rows.setdefault(name, {}).update({f"{row} {g[:4]}.": v for g, v in mean.items()})
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
@@ -331,7 +352,7 @@ def infer(
         spacing_mm: of the distances that are asked for.
         samples: draw so many different completions instead of one.
         keep: leave the labels that were given as they are.
-        suffix: of the meshes: ``.ply``, ``.vtp`` or ``.obj``.
+        suffix: of the meshes: ``.ply``, ``.vtp``, ``.obj``, or ``.stl`` (one file a class).
     """
     cfg, net = restore(Path(model))
     how: Any = {"classes": cfg.classes, "inputs": cfg.data.inputs, "observed": observed}

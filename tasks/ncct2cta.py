@@ -4,11 +4,12 @@ python tasks/ncct2cta.py                                   the built-in case, tw
 python tasks/ncct2cta.py train --cfg tasks/configs/ncct2cta/full.yaml \
     --cfg.data.ncct NCCT_FOLDER --cfg.data.cta CTA_FOLDER
 python tasks/ncct2cta.py eval --run outputs/ncct2cta/default
+python tasks/ncct2cta.py diagnose --run outputs/ncct2cta/default     why is the picture blurred?
 python tasks/ncct2cta.py infer --input scan.nii.gz --output cta.nii.gz
 python tasks/ncct2cta.py virtual --cta cta.nii.gz --vessels aorta.nii.gz --output pairs
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -237,6 +238,48 @@ def report(
     print(f"Everything is in {folder}/: look at panel.png first.")
 
 
+def measure(
+    folder: Path, *, checkpoint: str = "last", patches: int = 32, steps: int = 200
+) -> tuple[Config, dict[str, float], dict[str, str]]:
+    """Collect what decides about a run: numbers by name, and what could not be measured."""
+    records, path = translation.read_log(folder / "metrics.jsonl"), folder / f"{checkpoint}.pt"
+    cfg = load_config(Config, checkpoint_config(path))
+    networks, start = build(cfg), build(cfg)
+    epoch = max(load_checkpoint(path, networks) - 1, 0) / cfg.epoch_steps
+    if cfg.initial:
+        load_shared(Path(cfg.initial), start)
+    phases = translation.plan_phases(cfg.phases, cfg.networks)
+    fresh = replace(cfg, run=replace(cfg.run, seed=cfg.run.seed + 1))
+    numbers, notes = translation.examine_networks(
+        networks,
+        start,
+        translation.ct_pairs(cfg.data),
+        make=lambda name: build(fresh)[name],
+        config=cfg.data,
+        phase=phase_at(phases, epoch)[0],
+        epoch=epoch,
+        how=loss_settings(cfg, phases),
+        maker_step=translation.generator_terms,
+        judge_step=translation.discriminator_loss,
+        patches=patches,
+        steps=steps,
+    )
+    return cfg, numbers | translation.examine_log(records), notes
+
+
+def diagnosis(run: str, *, checkpoint: str = "last", patches: int = 32, steps: int = 200) -> None:
+    """Say why the picture is still blurred: the deciding numbers, the causes, what to try next.
+
+    Args:
+        run: folder of the run.
+        checkpoint: ``last`` or ``best``.
+        patches: held-out patches that are looked at.
+        steps: training steps of each quick test that trains a fresh network.
+    """
+    cfg, numbers, notes = measure(Path(run), checkpoint=checkpoint, patches=patches, steps=steps)
+    print(translation.write_diagnosis(Path(run), asdict(cfg), numbers, notes))
+
+
 @torch.no_grad()
 def infer(input: str, output: str, *, checkpoint: str = BEST, tta: Augmentation = "none") -> None:
     """Translate a NIfTI file or a folder of them; geometry and HU scale stay those of the input.
@@ -280,4 +323,13 @@ def virtual(cta: str, vessels: list[str], output: str, *, blood_hu: float = 40.0
 
 
 if __name__ == "__main__":
-    cli({"train": train, "eval": evaluate, "infer": infer, "virtual": virtual}, default=DEFAULT)
+    cli(
+        {
+            "train": train,
+            "eval": evaluate,
+            "diagnose": diagnosis,
+            "infer": infer,
+            "virtual": virtual,
+        },
+        default=DEFAULT,
+    )

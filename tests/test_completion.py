@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import nibabel as nib
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from libimg import completion, losses
 from libimg.completion import Case, Centre, Completer, Drop, Question, Sampling
+from libimg.completion import model as model_module
 from libimg.nets import LatentFlow, VecSetAutoencoder
 from libimg.shapes import Mesh, apply_rigid, sample_rigid
 
@@ -387,6 +389,55 @@ def test_classes_without_truth_are_counted_and_not_averaged(
     assert 0 < scores["table"]["network"]["dice observed"] <= 1
 
 
+def test_classes_that_nothing_asks_for_are_not_scored(tmp_path: Path, cases: list[Case]) -> None:
+    for number, case in enumerate(cases):
+        completion.write_case(tmp_path / f"{number}.h5", replace(case, name=str(number)))
+    data = completion.HeartData(folder=str(tmp_path), test=1, validation=1, sampling=PLAN)
+    paths, kept = completion.list_cases(tmp_path), ("shell", "core")
+    for changed, phase, known in (
+        (replace(data, one="core"), 0, [False, True, False]),
+        (replace(data, labelled=kept), 1, [True, True, False]),
+        (replace(data, labelled=kept), 2, [True, True, False]),
+        (data, 1, [True, True, True]),
+    ):
+        (question,) = completion.make_plan(phase, changed, paths).asked["test"]
+        assert question.case.known.tolist() == known
+
+
+def test_slopes_are_measured_in_full_precision(
+    cases: list[Case], centre: Centre, model: Completer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seen = losses.finite_difference_gradient, []
+
+    def spy(function: Any, points: torch.Tensor, *, step: float) -> torch.Tensor:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return real(function, points, step=step)
+
+    monkeypatch.setattr(losses, "finite_difference_gradient", spy)
+    weights = completion.Weights(eikonal=1.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        batch, noise = draw(cases, centre), torch.Generator()
+        loss = completion.shape_loss(model, batch, weights, PLAN, noise)
+    assert seen == [False]
+    assert bool(loss.detach().isfinite())
+
+
+def test_a_real_heart_is_prepared_and_read_back(data_folder: Path, tmp_path: Path) -> None:
+    names = ("Myocardium", "LA", "LV", "RA", "RV", "Aorta", "PA")
+    classes = {name: label for label, name in enumerate(names, 1)}
+    plan = Sampling(surface=512, near=512, volume=4096, grid=40)
+    path = data_folder / "ct" / "heart_labels" / "mmwhs.nii.gz"
+    case = completion.prepare_case(path, tmp_path / "a.h5", classes=classes, sampling=plan)
+    assert bool(case.present.all())
+    assert case.source["notes"] == ["Aorta touches the border"]
+    model = Completer(VecSetAutoencoder.preset("tiny", classes=7, frequencies=3), grid=40).eval()
+    completion.learn_shape(model, [case])
+    asked = [Question(case, case.labelled, "real")]
+    found = completion.evaluate({"network": model}, None, asked, inputs=256, stride=4)
+    scores = found["classes"]["network"]["dice"]
+    assert all(scores[name]["observed"]["mean"] > 0.8 for name in names)
+
+
 def test_a_model_keeps_its_frame_for_another_data_set(cases: list[Case]) -> None:
     net = VecSetAutoencoder(classes=3, width=16, heads=2, latents=4)
     model = Completer(net, grid=16)
@@ -421,6 +472,9 @@ def test_two_of_three_classes_give_all_on_the_same_grid(tmp_path: Path, model: C
     place = np.argwhere(labels == 20).mean(0) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
     vertices = done.meshes()["side"].vertices
     assert float((vertices.mean(0) - torch.from_numpy(place).float()).norm()) < 5
+    files = completion.write_completion(done, tmp_path / "stl", suffix=".stl")[1:]
+    assert sorted(file.name for file in files) == [f"part_{name}.stl" for name in sorted(CLASSES)]
+    assert all(file.read_bytes().startswith(b"binary STL") for file in files)
     free = completion.decode_labels(done, keep=False)
     assert set(free.unique().tolist()) == {0, 3, 5, 20}
     only = completion.complete_file(path, model, observed=["core"], **how)
@@ -455,6 +509,36 @@ def test_draws_are_scored_apart(cases: list[Case], model: Completer) -> None:
         assert found[group]["spread_mm"] > 0
         assert found[group]["best_mm"] >= 0
         assert 0 <= found[group]["coverage"] <= 1
+
+
+@pytest.mark.parametrize("true", [1.0, 3.0])
+def test_the_spread_that_the_truth_has_is_found(
+    true: float, cases: list[Case], model: Completer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(3)
+    torch.nn.init.normal_(model.net.field.answer.weight, std=0.05)
+    model.flow = LatentFlow(channels=4, latents=8, width=16, layers=1, heads=2)
+
+    def narrow(_: Any, x: torch.Tensor, *, steps: int, generator: torch.Generator) -> torch.Tensor:
+        return x + 0.1 * torch.randn(x.shape, generator=generator)
+
+    monkeypatch.setattr(model_module, "sample_flow", narrow)
+    case, seen = cases[4], torch.tensor([True, False, False])
+    latent, middle = completion.encode_case(model, case, seen, inputs=60)
+
+    def draw(spread: float, number: int, seed: int) -> torch.Tensor:
+        model.shape.spread.fill_(spread)
+        return model.sample(latent, number=number, generator=torch.Generator().manual_seed(seed))
+
+    close, wide = draw(1.0, 4, 1), draw(3.0, 4, 1)
+    torch.testing.assert_close(wide - wide[:1], 3 * (close - close[:1]))
+    places, asked = (case.near.flatten(0, 1) - middle)[None], []
+    for truth in draw(true, 30, 9):
+        distances = (model.decode(truth[None], places)[0] * 40).clamp(-12, 12).view(3, -1, 3)
+        asked.append(Question(replace(case, near_mm=distances.detach()), seen, "a"))
+    found = completion.fit_spread(model, asked, inputs=60, points=40)
+    assert found == float(model.shape.spread)
+    assert 0.6 < found / true < 1.6
 
 
 def test_sparse_reading_gives_the_same_sides() -> None:

@@ -75,6 +75,13 @@ def test_chambers_are_of_one_piece(hearts: list[HeartCase]) -> None:
             assert largest > 0.97 * mask.sum(), (name, count)
 
 
+def test_a_steep_aorta_does_not_cut_the_pulmonary_artery() -> None:
+    for seed in (15, 29):
+        mask = (heart_labels(params(seed), spacing_mm=SIDE).labels == HEART_CLASSES["PA"]).numpy()
+        parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+        assert np.bincount(parts.ravel())[1:].max() > 0.97 * mask.sum()
+
+
 def test_the_left_ventricle_lies_in_the_myocardium(hearts: list[HeartCase]) -> None:
     inside = [HEART_CLASSES[n] for n in ("LV", "Myocardium", "LA", "Aorta", "Coronary")]
     for case in hearts:

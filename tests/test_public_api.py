@@ -36,18 +36,7 @@ WITHOUT_EXAMPLE = {
         nets.load_3dunet_weights
     """,
     "needs prepared hearts and a model; shown by tasks/heart.py": """
-        completion.Baselines completion.Batch completion.Case completion.Completion
-        completion.HeartData completion.LabelMap completion.Plan completion.Question
-        completion.Weights completion.build_hearts completion.coarse_fields
-        completion.complete_file completion.decode_fields completion.decode_labels
-        completion.decode_meshes completion.dice_of completion.draw_inputs
-        completion.draw_observed completion.encode_case completion.evaluate
-        completion.fit_baselines completion.fit_latent completion.flow_loss completion.heart_sheet
-        completion.held_error completion.label_meshes completion.learn_shape completion.load_case
-        completion.make_plan completion.observed_middle completion.prepare_case
-        completion.prepared completion.questions completion.read_labels completion.sample_case
-        completion.sample_scores completion.shape_loss completion.write_case
-        completion.write_completion
+        completion.Completion completion.decode_labels completion.dice_of
     """,
     "only holds settings": """
         denoising.EventData

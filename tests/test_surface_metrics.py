@@ -211,6 +211,8 @@ def test_absence_is_told_and_not_averaged() -> None:
         assert found.hausdorff() == pytest.approx(distance, nan_ok=True)
         assert found.mean() == pytest.approx(distance, nan_ok=True)
         assert found.dice(tolerance_mm=9) == pytest.approx(share, nan_ok=True)
+        assert found.chamfer() == pytest.approx(distance, nan_ok=True)
+        assert found.f_score(tolerance_mm=9) == pytest.approx(share, nan_ok=True)
         pair = a[None, None], b[None, None]
         given_up = 0.0 if status == "both" else 60.0 if "only" in status else math.nan
         for metric in (hausdorff95, average_surface_distance):
@@ -239,6 +241,21 @@ def test_batches_labels_and_masks_say_the_same(seed: int) -> None:
         assert torch.equal(by_label, metric(pred == known, target == known, **options))
         alone = metric(pred[1:], target[1:], classes=(2,), **options)
         assert torch.equal(alone, by_label[1:, 1:2])
+
+
+@given(seed=seeds, spacing=spacings)
+def test_figures_of_voxels_are_those_of_their_centres(
+    seed: int, spacing: tuple[float, float, float]
+) -> None:
+    pair = mask(seed, share=0.1), mask(seed + 1, share=0.1)
+    found = surface_distances(*pair, spacing_mm=spacing)
+    places = [
+        torch.from_numpy(surface_elements(m.numpy(), spacing, "voxels").places_mm) for m in pair
+    ]
+    expected = float(chamfer(*places))
+    assert found.chamfer() == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    expected = float(f_score(*places, threshold_mm=1.0))
+    assert found.f_score(tolerance_mm=1.0) == pytest.approx(expected, rel=1e-6, nan_ok=True)
 
 
 def test_refusals_of_surfaces(unchecked: None) -> None:

@@ -1,5 +1,7 @@
 """Completion of hearts: any classes in, all classes out, beside what needs no network."""
 
+from libimg.completion.asked import Question as Question
+from libimg.completion.asked import questions as questions
 from libimg.completion.baselines import Baselines as Baselines
 from libimg.completion.baselines import fit_baselines as fit_baselines
 from libimg.completion.batches import SCHEMES as SCHEMES
@@ -18,16 +20,15 @@ from libimg.completion.centre import class_centroids as class_centroids
 from libimg.completion.centre import fit_centre as fit_centre
 from libimg.completion.complete import Completion as Completion
 from libimg.completion.complete import complete_file as complete_file
-from libimg.completion.complete import decode_fields as decode_fields
 from libimg.completion.complete import decode_labels as decode_labels
-from libimg.completion.complete import decode_meshes as decode_meshes
 from libimg.completion.complete import dice_of as dice_of
 from libimg.completion.complete import write_completion as write_completion
+from libimg.completion.decode import decode_fields as decode_fields
+from libimg.completion.decode import decode_meshes as decode_meshes
+from libimg.completion.draws import fit_spread as fit_spread
 from libimg.completion.draws import sample_scores as sample_scores
-from libimg.completion.evaluate import Question as Question
 from libimg.completion.evaluate import encode_case as encode_case
 from libimg.completion.evaluate import evaluate as evaluate
-from libimg.completion.evaluate import questions as questions
 from libimg.completion.fields import coarse_fields as coarse_fields
 from libimg.completion.fields import mean_fields as mean_fields
 from libimg.completion.fields import read_coarse as read_coarse
@@ -37,6 +38,7 @@ from libimg.completion.folders import Outcome as Outcome
 from libimg.completion.folders import list_cases as list_cases
 from libimg.completion.folders import prepare_folder as prepare_folder
 from libimg.completion.hearts import build_hearts as build_hearts
+from libimg.completion.hearts import phantom_case as phantom_case
 from libimg.completion.labels import LabelMap as LabelMap
 from libimg.completion.labels import read_labels as read_labels
 from libimg.completion.model import Completer as Completer
@@ -89,6 +91,7 @@ __all__ = [
     "fit_baselines",
     "fit_centre",
     "fit_latent",
+    "fit_spread",
     "flow_loss",
     "heart_sheet",
     "held_error",
@@ -99,6 +102,7 @@ __all__ = [
     "make_plan",
     "mean_fields",
     "observed_middle",
+    "phantom_case",
     "prepare_case",
     "prepare_folder",
     "prepared",

@@ -30,6 +30,15 @@ class Baselines:
         gram: ``(k, n, n)`` products of the rests, class by class, mean over voxels.
         labelled: ``(n, k)``.
         centre: of the training cases.
+
+    Example:
+        >>> from libimg.completion import fit_centre, phantom_case
+        >>> cases = [phantom_case(seed, spacing_mm=8.0) for seed in range(2)]
+        >>> baselines = fit_baselines(cases, fit_centre([c.surface.mean(1) for c in cases]))
+        >>> middle = observed_middle(cases[0], cases[0].labelled, baselines.centre)
+        >>> found = baselines(coarse_fields(cases[0], middle), cases[0].labelled)
+        >>> [(row, tuple(fields.shape)) for row, fields in found.items()][:2]
+        [('mean shape', (10, 16, 16, 16)), ('nearest case', (10, 16, 16, 16))]
     """
 
     mean: Float[Tensor, "k g g g"]
@@ -99,6 +108,12 @@ def fit_baselines(cases: Sequence[Case], centre: Centre, *, most: int = 256) -> 
 
     Raises:
         ValueError: there is no case, or the grids differ.
+
+    Example:
+        >>> from libimg.completion import fit_centre, phantom_case
+        >>> cases = [phantom_case(seed, spacing_mm=8.0) for seed in range(2)]
+        >>> fit_baselines(cases, fit_centre([c.surface.mean(1) for c in cases])).gram.shape
+        torch.Size([10, 2, 2])
     """
     sizes = {case.sampling.grid for case in cases}
     if len(sizes) != 1:

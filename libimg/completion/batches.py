@@ -70,6 +70,10 @@ class Batch(NamedTuple):
         whole: ``(b, n, 3)`` points of all classes that the case has, in the same place.
         whole_classes: ``(b, n)`` of those.
         whole_presence: ``(b, k)``.
+
+    Example:
+        >>> Batch._fields[:3]
+        ('points', 'classes', 'presence')
     """
 
     points: Float[Tensor, "b n 3"]
@@ -95,6 +99,13 @@ def draw_observed(case: Case, drop: Drop, *, generator: torch.Generator) -> Bool
 
     Returns:
         ``(k,)``: observed classes, present or absent.
+
+    Example:
+        >>> from libimg.completion import phantom_case
+        >>> drop = Drop(fewest=2, most=2, scheme_share=0)
+        >>> seen = draw_observed(phantom_case(), drop, generator=torch.Generator().manual_seed(0))
+        >>> int((~seen).sum())
+        2
     """
     schemes = SCHEMES if drop.schemes is None else drop.schemes
     share, pick, count = torch.rand(3, generator=generator).tolist()
@@ -127,6 +138,14 @@ def draw_inputs(
 
     Raises:
         ValueError: no observed class is present.
+
+    Example:
+        >>> from libimg.completion import phantom_case
+        >>> case, generator = phantom_case(), torch.Generator().manual_seed(0)
+        >>> seen = class_mask(["LV", "RV"], case.classes)
+        >>> points, classes = draw_inputs(case, seen, number=6, generator=generator)
+        >>> points.shape, classes.tolist()
+        (torch.Size([6, 3]), [2, 4, 2, 4, 2, 4])
     """
     own = (observed & case.present).nonzero()[:, 0]
     if not len(own):
@@ -251,5 +270,12 @@ def observed_middle(
         case: with surface points.
         observed: classes that may be seen.
         centre: offsets of the classes, of the training cases.
+
+    Example:
+        >>> from libimg.completion import fit_centre, phantom_case
+        >>> case = phantom_case()
+        >>> centre = fit_centre([class_centroids(case.surface)])
+        >>> observed_middle(case, case.labelled, centre).abs().max() < 1e-4
+        tensor(True)
     """
     return centre(class_centroids(case.surface), observed & case.present)

@@ -71,6 +71,12 @@ class Case:
         labels: ``(d, h, w)`` index of the class plus 1, 0 for background, cropped; or None.
         sampling: how it was drawn.
         source: ``file``, ``sha256``, ``seed`` and ``notes``.
+
+    Example:
+        >>> from libimg.completion import phantom_case
+        >>> case = phantom_case().restrict(["LV", "RV"])
+        >>> int(case.labelled.sum()), int(case.known.sum())
+        (2, 10)
     """
 
     name: str
@@ -137,6 +143,14 @@ def write_case(path: Path, case: Case) -> None:
     Args:
         path: file to write; its folder is made.
         case: with grid and labels.
+
+    Example:
+        >>> import tempfile
+        >>> from libimg.completion import phantom_case
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_case(Path(folder) / "a.h5", phantom_case())
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['a.h5']
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
@@ -174,6 +188,15 @@ def load_case(path: Path, *, volumes: bool = True) -> Case:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is none of these, or of another version.
+
+    Example:
+        >>> import tempfile
+        >>> from libimg.completion import phantom_case
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_case(Path(folder) / "a.h5", phantom_case())
+        ...     case = load_case(Path(folder) / "a.h5", volumes=False)
+        >>> case.name, case.grid is None
+        ('heart_0', True)
     """
     if not path.is_file():
         msg = f"{path}: no such prepared case"

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from libimg import metrics
 from libimg.completion.cases import Case, Sampling
-from libimg.completion.evaluate import encode_case, field_reader
-from libimg.completion.fields import sparse
+from libimg.completion.decode import decode_fields, grid_meshes
+from libimg.completion.evaluate import encode_case
 from libimg.completion.fitting import fit_latent
 from libimg.completion.labels import LabelMap, read_labels
 from libimg.completion.model import Completer
@@ -22,7 +22,6 @@ from libimg.completion.prepare import sample_case
 from libimg.io import write_volume
 from libimg.shapes import (
     Mesh,
-    extract_mesh,
     interpolate_fields,
     labels_from_fields,
     query_grid,
@@ -32,9 +31,7 @@ from libimg.shapes import (
 __all__ = [
     "Completion",
     "complete_file",
-    "decode_fields",
     "decode_labels",
-    "decode_meshes",
     "dice_of",
     "write_completion",
 ]
@@ -66,71 +63,7 @@ class Completion:
 
     def meshes(self) -> dict[str, Mesh]:
         """Surfaces of all classes in patient millimetres (RAS)."""
-        return _meshes(self.case, self.fields, self.spacing_mm[0], self.origin_mm)
-
-
-def _meshes(
-    case: Case, fields: Tensor, spacing_mm: float, origin_mm: Sequence[float]
-) -> dict[str, Mesh]:
-    place: Any = {"spacing_mm": 3 * (spacing_mm,), "origin_mm": origin_mm}
-    place["affine"] = case.frame.affine
-    return {n: extract_mesh(f, **place) for n, f in zip(case.classes, fields, strict=True)}
-
-
-def decode_meshes(
-    model: Completer,
-    case: Case,
-    code: Float[Tensor, "b m c"],
-    middle: Float[Tensor, " 3"],
-    *,
-    spacing_mm: float = 2.0,
-) -> dict[str, Mesh]:
-    """Surfaces of all classes from latents, in patient millimetres (RAS).
-
-    Args:
-        model: in evaluation mode.
-        case: whose frame is used.
-        code: latents.
-        middle: of `encode_case`.
-        spacing_mm: of the distances that are asked for.
-    """
-    fields, origin = decode_fields(model, case, code, middle, spacing_mm=spacing_mm)
-    return _meshes(case, fields, spacing_mm, origin)
-
-
-def decode_fields(
-    model: Completer,
-    case: Case,
-    code: Float[Tensor, "b m c"],
-    middle: Float[Tensor, " 3"],
-    *,
-    spacing_mm: float,
-    chunk: int = 1 << 15,
-) -> tuple[Float[Tensor, "k d h w"], tuple[float, float, float]]:
-    """Ask for all distances in the cube around the middle, on axes parallel to the labels'.
-
-    Args:
-        model: in evaluation mode.
-        case: whose frame is used.
-        code: latents.
-        middle: of `encode_case`.
-        spacing_mm: of the grid.
-        chunk: points asked for at once.
-
-    Returns:
-        Fields in mm, and the place of their first voxel in array millimetres of the case.
-    """
-    half = case.sampling.half_mm
-    size = 2 * round(half / spacing_mm) + 1
-    first = case.frame.to_mm(middle[None])[0] - (size - 1) / 2 * spacing_mm
-    ask = field_reader(model, code, middle, half_mm=half)
-
-    def read(points: Tensor) -> Tensor:
-        return ask(case.frame.to_unit(points))
-
-    origin: Any = tuple(first.tolist())
-    grid: Any = {"shape": 3 * (size,), "spacing_mm": 3 * (spacing_mm,), "origin_mm": origin}
-    return query_grid(sparse(read, **grid), **grid, chunk=chunk), origin
+        return grid_meshes(self.case, self.fields, self.spacing_mm[0], self.origin_mm)
 
 
 def complete_file(
@@ -163,6 +96,21 @@ def complete_file(
 
     Raises:
         ValueError: the file cannot be used, or no observed class has a voxel.
+
+    Example:
+        >>> import tempfile
+        >>> from libimg.completion import build_hearts, learn_shape, phantom_case
+        >>> from libimg.nets import VecSetAutoencoder
+        >>> from libimg.phantoms import HEART_CLASSES
+        >>> model = Completer(VecSetAutoencoder.preset("tiny", classes=10), grid=16).eval()
+        >>> case = phantom_case()
+        >>> learn_shape(model, [case])
+        >>> how = {"classes": HEART_CLASSES, "inputs": 64, "sampling": case.sampling}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (path,) = build_hearts(Path(folder), number=1, spacing_mm=8.0)
+        ...     done = complete_file(path, model, observed=["LV"], spacing_mm=8.0, **how)
+        >>> done.fields.shape, int(done.observed.sum()), len(done.meshes())
+        (torch.Size([10, 25, 25, 25]), 1, 10)
     """
     found = read_labels(path, classes=classes, margin_mm=sampling.margin_mm)
     case = sample_case(found, labelled=observed, sampling=sampling)
@@ -235,17 +183,38 @@ def write_completion(
 ) -> list[Path]:
     """Write the label map (``NAME.nii.gz``) and the meshes of all classes (``NAME`` + suffix).
 
+    STL holds one mesh only: there, each class that is not empty gets a file ``NAME_CLASS.stl``.
+
     Args:
         done: of `complete_file`.
         target: folder.
         name: of the files, without suffix; that of the label map if empty.
         keep: see `decode_labels`; the meshes of observed classes are theirs as given, too.
-        suffix: ``.ply``, ``.vtp`` or ``.obj``.
+        suffix: ``.ply``, ``.vtp``, ``.obj`` or ``.stl``.
+
+    Example:
+        >>> import tempfile
+        >>> from libimg.completion import build_hearts, learn_shape, phantom_case
+        >>> from libimg.nets import VecSetAutoencoder
+        >>> from libimg.phantoms import HEART_CLASSES
+        >>> model = Completer(VecSetAutoencoder.preset("tiny", classes=10), grid=16).eval()
+        >>> case = phantom_case()
+        >>> learn_shape(model, [case])
+        >>> how = {"classes": HEART_CLASSES, "inputs": 64, "sampling": case.sampling}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (path,) = build_hearts(Path(folder), number=1, spacing_mm=8.0)
+        ...     done = complete_file(path, model, spacing_mm=8.0, **how)
+        ...     [file.suffix for file in write_completion(done, Path(folder) / "out")]
+        ['.gz', '.ply']
     """
     name = name or done.found.name
-    paths = [target / f"{name}.nii.gz", target / f"{name}{suffix}"]
-    labels = decode_labels(done, keep=keep).float()
-    write_volume(paths[0], labels, like=done.found.volume)
+    path = target / f"{name}.nii.gz"
+    write_volume(path, decode_labels(done, keep=keep).float(), like=done.found.volume)
     given = label_meshes(done.case, done.observed) if keep else {}
-    write_mesh(paths[1], done.meshes() | given)
-    return paths
+    files = {target / f"{name}{suffix}": done.meshes() | given}
+    if suffix.lower() == ".stl":
+        own = next(iter(files.values())).items()
+        files = {target / f"{name}_{n}{suffix}": {n: m} for n, m in own if len(m.faces)}
+    for file, meshes in files.items():
+        write_mesh(file, meshes)
+    return [path, *files]

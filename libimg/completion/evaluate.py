@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,53 +10,18 @@ from torch import Tensor
 
 from libimg import diagnose, metrics
 from libimg._extras import optional
+from libimg.completion.asked import Question
 from libimg.completion.baselines import Baselines
-from libimg.completion.batches import Drop, draw_inputs, draw_observed, observed_middle
+from libimg.completion.batches import draw_inputs, observed_middle
 from libimg.completion.cases import Case
 from libimg.completion.fields import coarse_fields, read_coarse, sparse
 from libimg.completion.model import Completer
 from libimg.nets import Latent
 from libimg.shapes import labels_from_fields, query_grid
 
-__all__ = ["Question", "encode_case", "evaluate", "label_grid", "questions"]
+__all__ = ["encode_case", "evaluate", "label_grid"]
 
-METRICS = ("dice", "surface dice", "hd95")
-
-
-@dataclass(frozen=True)
-class Question:
-    """A case and the classes that a model may see of it.
-
-    Attributes:
-        case: with its labels.
-        observed: ``(k,)``.
-        name: of the question, different for each.
-    """
-
-    case: Case
-    observed: Bool[Tensor, " k"]
-    name: str
-
-
-def questions(cases: Sequence[Case], *, drop: Drop, each: int = 1, seed: int = 0) -> list[Question]:
-    """Fix what a model is asked: the same for every model, by seed and name of the case.
-
-    Args:
-        cases: to be completed.
-        drop: which classes are taken away.
-        each: questions for each case.
-        seed: of the draws.
-    """
-    found = []
-    for number, case in enumerate(cases):
-        for turn in range(each):
-            generator = torch.Generator().manual_seed(1000 * (seed + number) + turn)
-            observed = draw_observed(case, drop, generator=generator)
-            missing = [n for n, o in zip(case.classes, observed, strict=True) if not o]
-            less = f" without {', '.join(missing)}" if missing else ""
-            number_of = f" ({turn + 1})" if each > 1 else ""
-            found.append(Question(case, observed, f"{case.name}{number_of}{less}"))
-    return found
+METRICS = ("dice", "iou", "surface dice", "f-score", "chamfer", "hd95")
 
 
 @torch.no_grad()
@@ -75,6 +39,16 @@ def encode_case(
 
     Returns:
         Latents, and the middle in the cube of the case's frame.
+
+    Example:
+        >>> from libimg.completion import learn_shape, phantom_case
+        >>> from libimg.nets import VecSetAutoencoder
+        >>> case = phantom_case()
+        >>> model = Completer(VecSetAutoencoder.preset("tiny", classes=10), grid=16).eval()
+        >>> learn_shape(model, [case])
+        >>> latent, middle = encode_case(model, case, case.labelled, inputs=64)
+        >>> latent.mean.shape, middle.shape
+        (torch.Size([1, 40, 32]), torch.Size([3]))
     """
     device = next(model.parameters()).device
     middle = observed_middle(case, observed, model.shape.centre)
@@ -123,7 +97,7 @@ def evaluate(
 
     Only classes whose truth is known count. One that neither truth nor answer has is undefined
     (NaN): it is counted and listed, and left out of the means. One that only one of them has
-    scores a Dice of 0 and an infinite Hausdorff distance, which is listed and not averaged.
+    scores a Dice of 0 and infinite distances, which are listed and not averaged.
 
     Args:
         models: row to model in evaluation mode; the first one is compared with all other rows.
@@ -131,15 +105,28 @@ def evaluate(
         asked: questions.
         inputs: points that a model gets.
         stride: every how many voxels of the labels are scored.
-        tolerance_mm: of the surface Dice.
+        tolerance_mm: of the surface Dice and the F-score.
         progress: show a progress bar.
 
     Returns:
-        ``table``: row to mean Dice, surface Dice and HD95, observed and completed apart, every
-        class counting the same. ``classes``: the same for each class, with the numbers of
-        defined and undefined cases. ``cases``: row to question to its scores, ``summary`` with
-        bootstrap intervals. ``verdict``: whether the model is better than each baseline at the
-        completed classes (the observed ones, if none is completed). ``grid_mm``: voxel sizes.
+        ``table``: row to mean Dice, IoU, surface Dice, F-score, Chamfer distance and HD95,
+        observed and completed apart, every class counting the same; F-score and Chamfer distance
+        (mean of both directions, not squared) are of the centres of surface voxels.
+        ``classes``: the same for each class, with the numbers of defined and undefined cases.
+        ``cases``: row to question to its scores, ``summary`` with bootstrap intervals.
+        ``verdict``: whether the model is better than each baseline at the completed classes (the
+        observed ones, if none is completed). ``grid_mm``: voxel sizes.
+
+    Example:
+        >>> from libimg.completion import Drop, learn_shape, phantom_case, questions
+        >>> from libimg.nets import VecSetAutoencoder
+        >>> case = phantom_case()
+        >>> model = Completer(VecSetAutoencoder.preset("tiny", classes=10), grid=16).eval()
+        >>> learn_shape(model, [case])
+        >>> asked = questions([case], drop=Drop(fewest=2, most=2))
+        >>> found = evaluate({"network": model}, None, asked, inputs=64)
+        >>> found["table"]["network"]["dice observed"] > 0.6
+        True
     """
     name = next(iter(models))
     values: dict[str, list[dict[str, Tensor]]] = {}
@@ -168,7 +155,8 @@ def evaluate(
         row: {q.name: _means(found[i], q.observed) for i, q in enumerate(asked)}
         for row, found in values.items()
     }
-    done = "completed" if bool((~seen).any()) else "observed"
+    known = torch.stack([question.case.known for question in asked])
+    done = "completed" if bool((known & ~seen).any()) else "observed"
     return {
         "table": {row: _line(found) for row, found in classes.items()},
         "classes": classes,
@@ -225,10 +213,16 @@ def _scores(
     """Metrics of every class, NaN where the truth is not known."""
     how: Any = {"classes": range(1, len(known) + 1)}
     pair = labels[None, None], truth[None, None]
-    found = {"dice": metrics.dice(*pair, **how)[0]}
-    how |= {"spacing_mm": spacing}
-    found["surface dice"] = metrics.surface_dice(*pair, tolerance_mm=tolerance_mm, **how)[0]
-    found["hd95"] = metrics.hausdorff95(*pair, **how)[0]
+    found = {"dice": metrics.dice(*pair, **how)[0], "iou": metrics.iou(*pair, **how)[0]}
+    how |= {"spacing_mm": spacing, "tolerance_mm": tolerance_mm}
+    found["surface dice"] = metrics.surface_dice(*pair, **how)[0]
+    far = [
+        metrics.surface_distances(labels == c, truth == c, spacing_mm=spacing)
+        for c in range(1, len(known) + 1)
+    ]
+    found["f-score"] = torch.tensor([d.f_score(tolerance_mm=tolerance_mm) for d in far])
+    found["chamfer"] = torch.tensor([d.chamfer() for d in far])
+    found["hd95"] = torch.tensor([d.hausdorff(95) for d in far])
     return {name: torch.where(known, value, math.nan) for name, value in found.items()}
 
 

@@ -65,6 +65,11 @@ def coarse_fields(case: Case, middle: Float[Tensor, " 3"]) -> Float[Tensor, "k g
 
     Raises:
         ValueError: the case was loaded without volumes.
+
+    Example:
+        >>> from libimg.completion import phantom_case
+        >>> coarse_fields(phantom_case(), torch.zeros(3)).shape
+        torch.Size([10, 16, 16, 16])
     """
     if case.grid is None:
         msg = f"{case.name}: loaded without its grid"

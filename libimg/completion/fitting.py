@@ -44,6 +44,17 @@ def fit_latent(
         weights: also fit the decoder's weights, in place: a reconstruction of this one heart, no
             longer a model of all.
         seed: of the points.
+
+    Example:
+        >>> from libimg.completion import encode_case, learn_shape, phantom_case
+        >>> from libimg.nets import VecSetAutoencoder
+        >>> case = phantom_case()
+        >>> model = Completer(VecSetAutoencoder.preset("tiny", classes=10), grid=16).eval()
+        >>> learn_shape(model, [case])
+        >>> latent, middle = encode_case(model, case, case.labelled, inputs=64)
+        >>> code = fit_latent(model, case, latent.mean, middle, steps=2, queries=64)
+        >>> code.shape == latent.mean.shape
+        True
     """
     device, half = next(model.parameters()).device, case.sampling.half_mm
     generator = torch.Generator().manual_seed(seed)

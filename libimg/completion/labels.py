@@ -36,6 +36,16 @@ class LabelMap:
         path: the file.
         sha256: of the file.
         notes: what is unusual about it.
+
+    Example:
+        >>> import tempfile
+        >>> from libimg.completion import build_hearts
+        >>> from libimg.phantoms import HEART_CLASSES
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (path,) = build_hearts(Path(folder), number=1, spacing_mm=8.0)
+        ...     found = read_labels(path, classes=HEART_CLASSES)
+        >>> found.name, min(found.counts, key=found.counts.get)
+        ('heart_0_8mm_0000', 'Coronary')
     """
 
     labels: UInt8[Tensor, "d h w"]
@@ -72,6 +82,16 @@ def read_labels(path: Path, *, classes: Mapping[str, int], margin_mm: float = 10
         ValueError: the table of classes is bad; the file is no readable volume, holds fractions,
             labels outside the table or none of it; or its affine is missing (both codes 0, so
             that left and right are not known) or sheared. The message names the file.
+
+    Example:
+        >>> import tempfile
+        >>> from libimg.completion import build_hearts
+        >>> from libimg.phantoms import HEART_CLASSES
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (path,) = build_hearts(Path(folder), number=1, spacing_mm=8.0)
+        ...     read_labels(path, classes={"LV": 3})
+        Traceback (most recent call last):
+        ValueError: ...: labels outside the table of classes: 1, 2, 4, ...
     """
     table = list(classes.values())
     if not 0 < len(set(table)) == len(table) <= 255 or min(table) < 1:

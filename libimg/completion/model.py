@@ -16,7 +16,10 @@ __all__ = ["Completer", "MeanShape", "learn_shape"]
 
 
 class MeanShape(nn.Module):
-    """Mean fields on a coarse grid, and where each class lies from the middle; nothing to train.
+    """Mean fields on a coarse grid, where each class lies from the middle; nothing to train.
+
+    It also keeps how many times farther apart draws are put than the model would: 1, or what
+    `fit_spread` found.
 
     Args:
         classes: how many there are.
@@ -32,12 +35,14 @@ class MeanShape(nn.Module):
     mean: Tensor
     offsets: Tensor
     weights: Tensor
+    spread: Tensor
 
     def __init__(self, *, classes: int, grid: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(classes, grid, grid, grid))
         self.register_buffer("offsets", torch.zeros(classes, 3))
         self.register_buffer("weights", torch.zeros(classes))
+        self.register_buffer("spread", torch.ones(()))
 
     def fill(self, mean: Float[Tensor, "k g g g"], centre: Centre) -> None:
         """Set the mean fields, in the unit of the cube, and the centre of the training cases."""
@@ -142,13 +147,13 @@ class Completer(nn.Module):
         code = latent.sample(generator) if self.training else latent.mean
         return self.decode(code, queries), latent
 
-    @torch.no_grad()
     def sample(
         self, latent: Latent, *, number: int, generator: torch.Generator, steps: int = 16
     ) -> Float[Tensor, "n m c"]:
         """Draw latents of whole hearts for one partial one.
 
-        By the flow if there is one; else from the Gaussians of a KL bottleneck.
+        By the flow if there is one; else from the Gaussians of a KL bottleneck. Each draw is then
+        put ``shape.spread`` times as far from their middle.
 
         Args:
             latent: of one case.
@@ -159,18 +164,40 @@ class Completer(nn.Module):
         Raises:
             ValueError: there is neither, so that all draws would be the same.
         """
-        mean = latent.mean.expand(number, -1, -1)
-        if self.flow is not None:
-            noise = generator
+        middle, away = self.deviations(latent, number=number, generator=generator, steps=steps)
+        return middle + self.shape.spread.to(away) * away
+
+    @torch.no_grad()
+    def deviations(
+        self, latent: Latent, *, number: int, generator: torch.Generator, steps: int = 16
+    ) -> tuple[Float[Tensor, "1 m c"], Float[Tensor, "n m c"]]:
+        """Middle of all draws (of a flow: of 16 others, always the same), and draws less it.
+
+        Args:
+            latent: see `sample`, as are the others.
+            number: see ``latent``.
+            generator: see ``latent``.
+            steps: see ``latent``.
+
+        Raises:
+            ValueError: there is neither a flow nor a KL bottleneck.
+        """
+        mean, flow = latent.mean, self.flow
+        if flow is None:
+            if latent.logvar is None:
+                msg = "this network gives one answer: train with a flow, or with bottleneck kl"
+                raise ValueError(msg)
+            draw = torch.randn((number, *mean.shape[1:]), generator=generator).to(mean)
+            return mean, draw * (0.5 * latent.logvar).exp()
+
+        def draws(count: int, source: torch.Generator) -> Tensor:
             if mean.device.type != "cpu":
-                seed = int(torch.randint(2**31, (1,), generator=generator))
-                noise = torch.Generator(mean.device).manual_seed(seed)
-            return sample_flow(self.flow, mean, steps=steps, generator=noise)
-        if latent.logvar is None:
-            msg = "this network gives one answer: train with a flow, or with bottleneck kl"
-            raise ValueError(msg)
-        draw = torch.randn(mean.shape, generator=generator).to(mean)
-        return mean + draw * (0.5 * latent.logvar).exp()
+                seed = int(torch.randint(2**31, (1,), generator=source))
+                source = torch.Generator(mean.device).manual_seed(seed)
+            return sample_flow(flow, mean.expand(count, -1, -1), steps=steps, generator=source)
+
+        middle = draws(16, torch.Generator().manual_seed(0)).mean(0, keepdim=True)
+        return middle, draws(number, generator) - middle
 
 
 def learn_shape(model: Completer, cases: Sequence[Case]) -> None:
@@ -182,6 +209,13 @@ def learn_shape(model: Completer, cases: Sequence[Case]) -> None:
     Args:
         model: new, or with classes of an earlier training.
         cases: with their grids, whose size is the model's.
+
+    Example:
+        >>> from libimg.completion import phantom_case
+        >>> model = Completer(VecSetAutoencoder.preset("tiny", classes=10), grid=16)
+        >>> learn_shape(model, [phantom_case().restrict(["LV", "RV"])])
+        >>> (model.shape.weights > 0).nonzero()[:, 0]
+        tensor([2, 4])
     """
     shape = model.shape
     known = shape.weights.cpu() > 0

@@ -29,6 +29,10 @@ class Weights:
         overlap: depth by which classes reach into each other.
         eikonal: slope of the distances, by finite differences.
         kl: of a KL bottleneck.
+
+    Example:
+        >>> Weights(eikonal=1e-3).band
+        3.0
     """
 
     band: float = 3.0
@@ -49,6 +53,18 @@ def shape_loss(
         weights: of the parts.
         plan: scale and band of the cases.
         noise: of a KL bottleneck's draw, on that device.
+
+    Example:
+        >>> from libimg.completion import learn_shape, phantom_case
+        >>> from libimg.nets import VecSetAutoencoder
+        >>> net, case = VecSetAutoencoder.preset("tiny", classes=10), phantom_case()
+        >>> model = Completer(net, grid=16)
+        >>> learn_shape(model, [case])
+        >>> how = {"centre": model.shape.centre, "batch": 2, "inputs": 64, "queries": 64}
+        >>> batch = draw_batch([[case]], generator=torch.Generator().manual_seed(0), **how)
+        >>> loss = shape_loss(model, batch, Weights(), case.sampling, torch.Generator())
+        >>> loss.shape, loss.requires_grad
+        (torch.Size([]), True)
     """
     q = batch.queries.shape[1]
     places = torch.cat([batch.queries, batch.on_surface], 1)
@@ -60,11 +76,12 @@ def shape_loss(
     loss = loss + weights.surface * losses.surface_l1(found[:, q:], batch.on_class)
     loss = loss + weights.overlap * losses.class_overlap(found, mask=batch.labelled)
     if weights.eikonal:
-        slope = losses.finite_difference_gradient(
-            lambda points: model.decode(latent.mean, points),
-            batch.on_surface[:, ::4],
-            step=0.5 / plan.half_mm,
-        )
+        with torch.autocast(places.device.type, enabled=False):  # differences are too small for it
+            slope = losses.finite_difference_gradient(
+                lambda points: model.decode(latent.mean.float(), points),
+                batch.on_surface[:, ::4],
+                step=0.5 / plan.half_mm,
+            )
         loss = loss + weights.eikonal * losses.eikonal(slope, mask=batch.labelled)
     if latent.logvar is not None:
         loss = loss + weights.kl * latent.kl()
@@ -78,6 +95,17 @@ def flow_loss(model: Completer, batch: Batch, noise: torch.Generator) -> Float[T
         model: with a flow; the autoencoder gets no gradient.
         batch: of `draw_batch`, on the device of the model.
         noise: on that device.
+
+    Example:
+        >>> from libimg.completion import learn_shape, phantom_case
+        >>> from libimg.nets import LatentFlow, VecSetAutoencoder
+        >>> net, case = VecSetAutoencoder.preset("tiny", classes=10), phantom_case()
+        >>> model = Completer(net, grid=16, flow=LatentFlow(channels=32, latents=40))
+        >>> learn_shape(model, [case])
+        >>> how = {"centre": model.shape.centre, "batch": 2, "inputs": 64, "queries": 64}
+        >>> batch = draw_batch([[case]], generator=torch.Generator().manual_seed(0), **how)
+        >>> bool(flow_loss(model, batch, torch.Generator()) > 0)
+        True
     """
     with torch.no_grad():
         part = model.encode(batch.points, batch.classes, presence=batch.presence)
@@ -101,6 +129,16 @@ def held_error(
     Returns:
         Mean error in mm of the distances within the band, of the classes to be completed, or of
         all labelled ones if none is missing.
+
+    Example:
+        >>> from libimg.completion import learn_shape, phantom_case
+        >>> from libimg.nets import VecSetAutoencoder
+        >>> net, case = VecSetAutoencoder.preset("tiny", classes=10), phantom_case()
+        >>> model = Completer(net, grid=16)
+        >>> learn_shape(model, [case])
+        >>> how = {"centre": model.shape.centre, "batch": 2, "inputs": 64, "queries": 64}
+        >>> held_error(model, [[case]], how, flow=False) < 3.0
+        True
     """
     device = next(model.parameters()).device
     still = {"batch": 8, "max_degrees": 0.0, "scale_range": (1.0, 1.0), "jitter_mm": 0.0}

@@ -129,6 +129,12 @@ def label_meshes(case: Case, observed: Bool[Tensor, " k"] | None = None) -> dict
 
     Raises:
         ValueError: the case was loaded without volumes.
+
+    Example:
+        >>> from libimg.completion import phantom_case
+        >>> case = phantom_case()
+        >>> list(label_meshes(case, case.restrict(["LV", "RV"]).labelled))
+        ['LV', 'RV']
     """
     if case.labels is None:
         msg = f"{case.name}: loaded without its labels"
@@ -162,6 +168,16 @@ def heart_sheet(
 
     Raises:
         ValueError: a row has another number of pictures than there are columns.
+
+    Example:
+        >>> import tempfile
+        >>> from libimg.completion import phantom_case
+        >>> case = phantom_case()
+        >>> how = {"columns": ["truth"], "classes": list(case.classes), "size": 32}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = heart_sheet(Path(folder) / "a.png", [("a", [label_meshes(case)])], **how)
+        ...     path.name, path.stat().st_size > 3000
+        ('a.png', True)
     """
     if not rows or any(len(pictures) != len(columns) for _, pictures in rows):
         msg = f"rows: expected some of {len(columns)} pictures each"

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from libimg.completion.asked import Question, questions
 from libimg.completion.batches import Drop
 from libimg.completion.cases import Case, Sampling, class_mask, load_case
-from libimg.completion.evaluate import Question, questions
 from libimg.completion.folders import list_cases, prepare_folder
 from libimg.completion.hearts import build_hearts
 
@@ -35,7 +35,7 @@ class HeartData:
         batch: cases in a step.
         drop: classes taken from the input in phase 2.
         partial: classes taken from the input in phase 4, of those that are labelled.
-        labelled: classes that count as labelled, of those that are; all if empty.
+        labelled: classes that take part, of those that are labelled; all if empty.
         one: the class of phase 0.
         new: classes that only the second data set labels, in phase 3 (without ``other``).
         lacks: classes that only the first one labels (without ``other``).
@@ -44,6 +44,10 @@ class HeartData:
         max_degrees: of the random rotation.
         scale_range: of the random size.
         jitter_mm: noise of the points that go in.
+
+    Example:
+        >>> HeartData(hearts=40).drop.most
+        5
     """
 
     folder: str = ""
@@ -82,6 +86,10 @@ class Plan:
         drop: classes dropped from inputs.
         asked: questions of the final scores, by name of the group.
         classes: name to label.
+
+    Example:
+        >>> Plan([[], []], [[], []], (0.95, 0.05), ((), ()), Drop(), {}, {"LV": 3}).cases
+        []
     """
 
     sets: list[list[Case]]
@@ -126,6 +134,16 @@ def prepared(
 
     Raises:
         ValueError: a phantom heart could not be prepared.
+
+    Example:
+        >>> import tempfile
+        >>> from libimg.phantoms import HEART_CLASSES
+        >>> few = Sampling(surface=64, near=64, volume=128, grid=16)
+        >>> data = HeartData(hearts=1, spacing_mm=8.0, workers=1, sampling=few)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     paths = prepared(data, Path(folder), classes=HEART_CLASSES, seed=0)
+        >>> [path.name for path in paths]
+        ['heart_0_8mm_0000.h5']
     """
     if data.folder:
         return list_cases(Path(data.folder))
@@ -163,6 +181,17 @@ def make_plan(phase: int, data: HeartData, paths: Sequence[Path], *, seed: int =
 
     Raises:
         ValueError: an unknown phase, too few cases, or different tables of classes.
+
+    Example:
+        >>> import tempfile
+        >>> from libimg.phantoms import HEART_CLASSES
+        >>> few = Sampling(surface=64, near=64, volume=128, grid=16)
+        >>> data = HeartData(hearts=3, test=1, validation=1, spacing_mm=8.0, sampling=few)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     how = {"classes": HEART_CLASSES, "seed": 0}
+        ...     plan = make_plan(2, data, prepared(replace(data, workers=1), Path(folder), **how))
+        >>> len(plan.cases), [question.name for question in plan.asked["test"]]
+        (1, ['heart_0_8mm_0002 without ...'])
     """
     if phase not in range(5):
         msg = f"phase must be 0 to 4, got {phase}"
@@ -174,9 +203,9 @@ def make_plan(phase: int, data: HeartData, paths: Sequence[Path], *, seed: int =
         raise ValueError(msg)
     cases = [load_case(path) for path in paths]
     if data.labelled:
-        cases = [case.restrict(data.labelled) for case in cases]
+        cases = [_only(case, data.labelled) for case in cases]
     if phase == 0:
-        cases = [case.restrict([data.one]) for case in cases]
+        cases = [_only(case, [data.one]) for case in cases]
     if phase == 4 and not data.folder:
         cases = [_partial(case, data.kept, number) for number, case in enumerate(cases)]
     cases = [case for case in cases if bool(case.present.any())]
@@ -189,6 +218,11 @@ def make_plan(phase: int, data: HeartData, paths: Sequence[Path], *, seed: int =
     for case in [*plan.cases, *test]:
         _fits(case, data.sampling, cases[0].classes)
     return plan
+
+
+def _only(case: Case, names: Sequence[str]) -> Case:
+    """Leave out all other classes: neither labelled nor scored."""
+    return replace(case.restrict(names), known=case.known & class_mask(names, case.classes))
 
 
 def _fits(case: Case, sampling: Sampling, classes: Mapping[str, int]) -> None:

@@ -45,6 +45,18 @@ def sample_case(
 
     Raises:
         ValueError: a name is no class, or no labelled class has a voxel.
+
+    Example:
+        >>> import tempfile
+        >>> from libimg.completion import build_hearts
+        >>> from libimg.phantoms import HEART_CLASSES
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (path,) = build_hearts(Path(folder), number=1, spacing_mm=8.0)
+        ...     found = read_labels(path, classes=HEART_CLASSES)
+        >>> few = Sampling(surface=64, near=64, volume=128, grid=16)
+        >>> case = sample_case(found, labelled=["LV", "RV"], sampling=few)
+        >>> case.near_mm.shape, int(case.present.sum())
+        (torch.Size([10, 64, 10]), 2)
     """
     plan = sampling or Sampling()
     there = torch.tensor([found.counts[name] > 0 for name in found.classes])
@@ -144,6 +156,16 @@ def prepare_case(
 
     Raises:
         ValueError: the file cannot be used; the message names it. See `read_labels`.
+
+    Example:
+        >>> import tempfile
+        >>> from libimg.completion import build_hearts
+        >>> from libimg.phantoms import HEART_CLASSES
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (path,) = build_hearts(Path(folder), number=1, spacing_mm=8.0)
+        ...     case = prepare_case(path, Path(folder) / "a.h5", classes=HEART_CLASSES)
+        >>> case.source["file"]
+        'heart_0_8mm_0000.nii.gz'
     """
     plan = sampling or Sampling()
     found = read_labels(path, classes=classes, margin_mm=plan.margin_mm)

@@ -37,6 +37,8 @@ class SurfaceDistances:
         >>> both = SurfaceDistances(near, far, ones, ones, "both")
         >>> both.hausdorff(100), both.mean(), both.dice(tolerance_mm=1)
         (3.0, 1.0, 0.75)
+        >>> both.chamfer(), both.f_score(tolerance_mm=1)
+        (1.0, 0.6666)
     """
 
     pred: Float[Tensor, " n"]
@@ -66,6 +68,27 @@ class SurfaceDistances:
         near = self.pred_sizes[self.pred <= tolerance_mm].sum()
         near += self.target_sizes[self.target <= tolerance_mm].sum()
         return float(near / (self.pred_sizes.sum() + self.target_sizes.sum()))
+
+    def chamfer(self) -> float:
+        """Return the mean of both directed means, in mm: `chamfer` of the elements' places."""
+        if self.status != "both":
+            return self._undefined(math.inf)
+        there, back = self._means(self.pred, self.target)
+        return (there + back) / 2
+
+    def f_score(self, *, tolerance_mm: float) -> float:
+        """Return the harmonic mean of both shares within ``tolerance_mm``: `f_score` of places."""
+        if self.status != "both":
+            return self._undefined(0.0)
+        near = ((x <= tolerance_mm).double() for x in (self.pred, self.target))
+        precision, recall = self._means(*near)
+        return 2 * precision * recall / max(precision + recall, 1e-12)
+
+    def _means(self, pred: Tensor, target: Tensor) -> tuple[float, float]:
+        """Mean over the elements of each surface, by what they count."""
+        sides = ((pred, self.pred_sizes), (target, self.target_sizes))
+        there, back = (float(x @ sizes / sizes.sum()) for x, sizes in sides)
+        return there, back
 
     def _undefined(self, only_one: float) -> float:
         return math.nan if self.status == "neither" else only_one

@@ -34,6 +34,7 @@ SOFT = {
 }
 """Soft points hang on bone; their thickness varies by itself."""
 THICKNESS_MM = 2.0  # SD of the soft tissue's thickness
+LIPS_MM = 8.0  # least distance of the lips, whatever the jaws do
 WIDEST = 2.5  # SD at which every variation ends, so that all landmarks stay in the picture
 TURNS = (0, 90, 180, 270)
 
@@ -134,12 +135,15 @@ def sample_head(generator: torch.Generator, *, faults: HeadFaults | None = None)
         >>> HeadParams.from_dict(head.to_dict()) == head
         True
     """
+    # two calls: the cost of a call is most of the cost
+    normals = iter(torch.randn(80, generator=generator).clamp(-WIDEST, WIDEST).tolist())
+    uniforms = iter(torch.rand(24, generator=generator).tolist())
 
     def normal(sd: float) -> float:
-        return sd * float(torch.randn((), generator=generator).clamp(-WIDEST, WIDEST))
+        return sd * float(next(normals))
 
     def uniform(low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=generator))
+        return low + (high - low) * float(next(uniforms))
 
     offset = {name: [normal(0.6), normal(0.6)] for name in HEAD_LANDMARKS}
     upper, long = normal(3.0), normal(4.0)
@@ -159,6 +163,9 @@ def sample_head(generator: torch.Generator, *, faults: HeadFaults | None = None)
     for name, (bone, _) in SOFT.items():
         offset[name][0] += offset[bone][0] + normal(THICKNESS_MM)
         offset[name][1] += offset[bone][1] + normal(0.5 * THICKNESS_MM)
+    mean = mean_places()
+    closed = mean["upper lip"][1] + offset["upper lip"][1] + LIPS_MM - mean["lower lip"][1]
+    offset["lower lip"][1] = max(offset["lower lip"][1], closed)
     rates = faults or HeadFaults(frame=0, ruler=0, border=0, orientation=0, exposure=0)
     draws = {name: uniform(0, 1) < rate for name, rate in asdict(rates).items()}
     wrong, side, gain = int(uniform(0, 4)), int(uniform(0, 4)), uniform(0, 1) < 0.5
@@ -186,7 +193,13 @@ def sample_head(generator: torch.Generator, *, faults: HeadFaults | None = None)
 
 def head_landmarks(params: HeadParams) -> Float[Tensor, "19 2"]:
     """Landmarks forward and down from mean sella, in millimetres, before tilt and shift."""
-    mean = dict(zip(HEAD_LANDMARKS, MEAN, strict=True))
+    mean = torch.tensor(list(mean_places().values()), dtype=torch.float32)
+    return mean + torch.tensor(params.offsets)
+
+
+def mean_places() -> dict[str, tuple[float, float]]:
+    """Mean places of the landmarks, soft points in front of their bone."""
+    mean: dict[str, tuple[float, float]] = dict(zip(HEAD_LANDMARKS, MEAN, strict=True))
     for name, (bone, (x, y)) in SOFT.items():
-        mean[name] = (mean[bone][0] + x, mean[bone][1] + y)  # type: ignore[assignment]
-    return torch.tensor(list(mean.values()), dtype=torch.float32) + torch.tensor(params.offsets)
+        mean[name] = (mean[bone][0] + x, mean[bone][1] + y)
+    return mean

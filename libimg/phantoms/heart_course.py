@@ -15,6 +15,7 @@ from libimg.phantoms.heart_parts import (
     Frame,
     Points,
     epicardium,
+    gap,
     left_ventricle,
     right_ventricle,
     unit,
@@ -72,7 +73,7 @@ def great_vessels(p: HeartParams, f: Frame) -> tuple[Tubes, Tubes]:
     fork = start + body((10, -27, 22 + p.pa_up_mm))[0] * (length / 38)
     aside = body((-0.6, -0.8, 0))[0]
     for _ in range(40):  # a steep aorta would cut the arteries in two: they part beside it
-        fork = fork + max(0.0, min(1.0, -0.6 * t - _gap(fork, aorta))) * aside
+        fork = fork + max(0.0, min(1.0, -0.3 * t - gap(fork, aorta))) * aside
     up = start + 0.4 * length * unit(0.5 * f.pulmonary_way + 0.5 * unit(fork - start))
     trunk = _chain(
         _with([start - 3 * f.pulmonary_way, start + f.pulmonary_way, up, fork],
@@ -86,15 +87,6 @@ def great_vessels(p: HeartParams, f: Frame) -> tuple[Tubes, Tubes]:
     left_radii = [narrow + 1, narrow, narrow, 0.75 * narrow]
     left_pa = _chain(_with([fork, *(fork + left_ * k)], left_radii))
     return aorta, np.concatenate([trunk, right_pa, left_pa])
-
-
-def _gap(point: Points, tube: Tubes) -> float:
-    """Distance of a point to a chain of tubes, negative inside."""
-    a, way = tube[:, :3], tube[:, 4:7] - tube[:, :3]
-    t = ((point - a) * way).sum(1) / np.maximum((way * way).sum(1), 1e-9)
-    t = np.clip(t, 0, 1)[:, None]
-    away = np.linalg.norm(point - a - t * way, axis=1)
-    return float((away - (tube[:, 3:4] + t * (tube[:, 7:] - tube[:, 3:4]))[:, 0]).min())
 
 
 def lung_veins(p: HeartParams, f: Frame) -> list[Tubes]:

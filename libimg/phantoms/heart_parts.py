@@ -15,8 +15,9 @@ from torch import Tensor
 
 from libimg.phantoms.fields import smooth_min
 from libimg.phantoms.heart_params import HeartParams
+from libimg.phantoms.vessels import Tubes
 
-__all__ = ["Frame", "Points", "capsule", "epicardium", "frame", "left_atrium"]
+__all__ = ["Frame", "Points", "capsule", "epicardium", "frame", "gap", "left_atrium"]
 __all__ += ["left_ventricle", "past", "right_atrium", "right_ventricle", "unit"]
 
 Points = npt.NDArray[np.float64]
@@ -161,6 +162,15 @@ def capsule(at: At, start: Points, end: Points, first: float, last: float) -> Di
     for x, s, w in zip(at, start, way, strict=True):
         d += (x - s - t * w).square()
     return d.sqrt() - (first + t * (last - first))
+
+
+def gap(point: Points, tube: Tubes) -> float:
+    """Distance of a point to a chain of tubes (rows of two ends with radii), negative inside."""
+    a, way = tube[:, :3], tube[:, 4:7] - tube[:, :3]
+    t = ((point - a) * way).sum(1) / np.maximum((way * way).sum(1), 1e-9)
+    t = np.clip(t, 0, 1)[:, None]
+    away = np.linalg.norm(point - a - t * way, axis=1)
+    return float((away - (tube[:, 3:4] + t * (tube[:, 7:] - tube[:, 3:4]))[:, 0]).min())
 
 
 def past(at: At, place: Points, way: Points) -> Distance:

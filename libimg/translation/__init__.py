@@ -5,6 +5,7 @@ from libimg.translation.ct import ct_case as ct_case
 from libimg.translation.ct import ct_pairs as ct_pairs
 from libimg.translation.ct import draw_batch as draw_batch
 from libimg.translation.ct import hold_out as hold_out
+from libimg.translation.doctor import examine_networks as examine_networks
 from libimg.translation.evaluate import ct_panel as ct_panel
 from libimg.translation.evaluate import ct_scores as ct_scores
 from libimg.translation.evaluate import evaluation as evaluation
@@ -20,6 +21,10 @@ from libimg.translation.networks import set_modes as set_modes
 from libimg.translation.optimise import Rates as Rates
 from libimg.translation.optimise import build_optimizers as build_optimizers
 from libimg.translation.optimise import set_rates as set_rates
+from libimg.translation.records import examine_log as examine_log
+from libimg.translation.records import read_log as read_log
+from libimg.translation.remedies import next_experiment as next_experiment
+from libimg.translation.remedies import write_diagnosis as write_diagnosis
 from libimg.translation.steps import Losses as Losses
 from libimg.translation.steps import discriminator_loss as discriminator_loss
 from libimg.translation.steps import generate as generate
@@ -51,11 +56,15 @@ __all__ = [
     "discriminator_loss",
     "draw_batch",
     "evaluation",
+    "examine_log",
+    "examine_networks",
     "generate",
     "generator_terms",
     "hold_out",
     "middle",
+    "next_experiment",
     "plan_phases",
+    "read_log",
     "region_weight",
     "register",
     "registration_report",
@@ -66,4 +75,5 @@ __all__ = [
     "translation_vitals",
     "validate",
     "weighted_sum",
+    "write_diagnosis",
 ]

@@ -185,6 +185,11 @@ def test_every_phase_runs(
         assert "before" in tables["first data set"]
     else:
         assert "mean shape" in tables["test"]
+        assert ("before" in tables["test"]) == (phase == 4)
+        told = capsys.readouterr().out
+        assert "observed classes:" in told
+        assert "completed classes:" not in told
+        assert ("shell" in told) == (phase != 0)
 
 
 def test_a_kl_bottleneck_draws_too(tiny: Path) -> None:
