@@ -35,6 +35,7 @@ UNITS = {
     "unet3d": "Milliseconds, medians",
     "degradations": "Images a second, 256 x 256",
     "sdf": "Milliseconds of wall and of CPU time",
+    "heads": "Milliseconds",
     "long_file": "Largest resident memory of the process so far",
 }
 

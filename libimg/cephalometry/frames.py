@@ -131,9 +131,9 @@ def draw_framed(
     half = torch.tensor([n / 2 for n in size])
     # output u shows input scale * u + shift, so a landmark at v is seen at (v - shift) / scale
     places = ((drawn["points"] + 0.5) / half - 1 - shift[:, None]) / scale[:, None, None]
-    drawn |= dict(zip(names, parts, strict=True))
-    whole_pixels = (drawn["mask"] > 0.99).float()
-    return drawn | {"mask": whole_pixels, "points": (places + 1) * half - 0.5}
+    inside = (parts[2] > 0.99).float()  # half a pixel of padding would be a cue for D
+    drawn |= {"input": parts[0] * inside, "target": parts[1] * inside, "mask": inside}
+    return drawn | {"points": (places + 1) * half - 0.5}
 
 
 def within(points: Float[Tensor, "*n 2"], size: Sequence[int]) -> Float[Tensor, "*n 2"]:

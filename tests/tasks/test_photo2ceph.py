@@ -1,6 +1,7 @@
 """The task as its users meet it: commands, files, restarts, bad input."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from libimg.cephalometry import (
+    Frame,
     Heads,
+    box_of,
     divide,
     load_pair,
     pair_names,
@@ -209,8 +213,6 @@ def test_files_give_what_the_built_in_heads_give(files: Path) -> None:
 
 def broken(files: Path, folder: Path) -> Path:
     """A copy of the files to spoil."""
-    import shutil
-
     shutil.copytree(files, folder / "spoilt")
     return folder / "spoilt"
 
@@ -250,8 +252,6 @@ def test_bad_files_are_refused_by_name(files: Path, tmp_path: Path) -> None:
 
 
 def test_a_case_under_two_names_is_refused(files: Path, tmp_path: Path) -> None:
-    import shutil
-
     spoilt = broken(files, tmp_path)
     for part, suffix in (("photo", "png"), ("xray", "png"), ("landmarks", "csv")):
         for name in ("head-000", "head-001", "head-002", "head-003"):
@@ -263,8 +263,6 @@ def test_a_case_under_two_names_is_refused(files: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["cmyk", "deep", "turned"])
 def test_pictures_of_every_kind_are_read(files: Path, tmp_path: Path, kind: str) -> None:
-    from PIL import Image
-
     spoilt = broken(files, tmp_path)
     path = spoilt / "photo" / "head-000.png"
     heads = Heads(folder=str(spoilt))
@@ -296,3 +294,44 @@ def test_too_few_cases_are_refused() -> None:
         divide(Heads(count=4, held_out=4, size=SIZE))
     with pytest.raises(ValueError, match="train: 9 cases asked for, 3 are there"):
         divide(Heads(count=4, held_out=1, train=9, size=SIZE))
+
+
+def test_real_files_go_through_audit_letterbox_and_infer(
+    tiny: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    xray = data_folder / "xray" / "B1893L12.jpg"
+    photo = next(iter(sorted((data_folder / "restoration" / "CBSD68").glob("*"))), None)
+    if not xray.is_file() or photo is None:
+        pytest.skip(f"no real X-ray and photograph below {data_folder}")
+    folder = tmp_path / "real"
+    folder.mkdir()
+    for path in (xray, photo):
+        shutil.copy(path, folder)
+    command("audit", "--folder", str(folder), "--output", str(tmp_path / "audit"))
+    table = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert set(table["cases"]) == {xray.name, photo.name}
+    flags = {flag["kind"]: flag for flag in table["cases"][xray.name][""]}
+    assert flags["orientation"]["fault"]  # it is stored turned by 90 degrees
+    assert "border" not in flags
+    size = read_image(xray).image.shape[1:]
+    box = box_of(Frame(size=(256, 256), region=None), size)
+    points = torch.tensor([[10.0, 20.0], [4000.0, 3000.0]])
+    torch.testing.assert_close(box.source_points(box.points(points)), points, atol=0.05, rtol=0)
+    best = str(tiny.parent / "tiny" / "best.pt")
+    out = str(tmp_path / "out")
+    command("infer", "--input", str(folder), "--output", out, "--checkpoint", best)
+    for path in (xray, photo):
+        made = read_image(tmp_path / "out" / f"{path.stem}.png").image
+        assert made.shape[1:] == read_image(path).image.shape[1:]
+    capsys.readouterr()
+
+
+def test_audit_says_what_stands_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command("audit", "--count", "6", "--output", str(tmp_path))
+    text = capsys.readouterr().out
+    assert "6 cases. A flag is a question, and drops nothing by itself." in text
+    assert "device_frame" in text
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_bytes(b"no image")
+    command("audit", "--folder", str(tmp_path / "broken"), "--output", str(tmp_path))
+    assert "cannot be read" in capsys.readouterr().out
