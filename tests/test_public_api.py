@@ -38,6 +38,9 @@ WITHOUT_EXAMPLE = {
     "needs prepared hearts and a model; shown by tasks/heart.py": """
         completion.Completion completion.decode_labels completion.dice_of
     """,
+    "needs whole runs; shown by tasks/photo2ceph.py": """
+        cephalometry.tell
+    """,
     "only holds settings": """
         denoising.EventData
         translation.CtConfig translation.DiscriminatorConfig translation.GeneratorConfig

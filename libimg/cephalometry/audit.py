@@ -60,7 +60,20 @@ def flags_of(table: dict[str, Any]) -> dict[str, set[str]]:
 
 
 def audit_text(table: dict[str, Any]) -> str:
-    """Lay an audit out as Markdown: how often each flag is up, every fault with its evidence."""
+    """Lay an audit out as Markdown: how often each flag is up, every fault with its evidence.
+
+    Example:
+        >>> flag = {"kind": "ruler", "fault": False, "evidence": {}, "text": "Ticks."}
+        >>> table = {"cases": {"a": {"xray": [flag]}}, "duplicates": [], "unreadable": {}}
+        >>> print(audit_text(table))
+        1 cases. A flag is a question, and drops nothing by itself.
+        <BLANKLINE>
+        |            | cases | faults |
+        | :--------- | ----: | -----: |
+        | xray ruler | 1     | 0      |
+        <BLANKLINE>
+        No fault was found.
+    """
     rows: dict[str, dict[str, object]] = {}
     faults = []
     for name, some in table["cases"].items():

@@ -44,6 +44,10 @@ class Cause:
         evidence: the deciding numbers.
         text: one sentence.
         next: the experiment that would settle it, as a command.
+
+    Example:
+        >>> Cause("sample size", 2.0, (1.5, 2.5), named=True).mm
+        2.0
     """
 
     name: str
@@ -58,7 +62,14 @@ class Cause:
 def error_mm(
     pictures: Pictures, cases: Mapping[str, Framed], judge: Callable[[Tensor], Tensor]
 ) -> dict[str, float]:
-    """Mean landmark error of the judge on each picture, in millimetres."""
+    """Mean landmark error of the judge on each picture, in millimetres.
+
+    Example:
+        >>> from libimg.cephalometry import Frame, Heads, framed, load_pair
+        >>> case = framed(load_pair(Heads(size=(152, 124)), "head-000"), Frame(size=(48, 48)))
+        >>> error_mm({"a": case.xray}, {"a": case}, lambda x: case.points[None])
+        {'a': 0.0}
+    """
     found = torch.stack([judge(pictures[name][None])[0] for name in cases])
     truth = torch.stack([case.points for case in cases.values()])
     spacing = torch.tensor([case.spacing_mm for case in cases.values()])
@@ -67,7 +78,14 @@ def error_mm(
 
 
 def sharpness_of(pictures: Pictures, cases: Mapping[str, Framed]) -> float:
-    """Mean power of the top octave against that of the true X-rays; 1 is as sharp."""
+    """Mean power of the top octave against that of the true X-rays; 1 is as sharp.
+
+    Example:
+        >>> from libimg.cephalometry import Frame, Heads, framed, load_pair
+        >>> case = framed(load_pair(Heads(size=(152, 124)), "head-000"), Frame(size=(48, 48)))
+        >>> sharpness_of({"a": case.xray}, {"a": case})
+        1.0
+    """
     values = [sharpness(pictures[name], case) for name, case in cases.items()]
     return sum(values) / len(values)
 
@@ -84,6 +102,13 @@ def blur_to_match(
 
     Returns:
         Sigma in pixels, 0 if nothing has to be blurred, and the blurred X-rays.
+
+    Example:
+        >>> from libimg.cephalometry import Frame, Heads, framed, load_pair
+        >>> case = framed(load_pair(Heads(size=(152, 124)), "head-000"), Frame(size=(48, 48)))
+        >>> sigma, blurred = blur_to_match({"a": case}, 0.25)
+        >>> 0.2 < sharpness_of(blurred, {"a": case}) <= 0.26
+        True
     """
 
     def blurred(sigma: float) -> dict[str, Tensor]:
@@ -145,7 +170,14 @@ def unpaired_cause(
     next: str,
     unhealthy: bool = False,
 ) -> Cause:
-    """Build a cause from the errors of two different sets of cases, such as seen and unseen."""
+    """Build a cause from the errors of two different sets of cases, such as seen and unseen.
+
+    Example:
+        >>> sides = {"worse": [3.0, 3.5, 3.1], "better": [1.0, 1.2, 0.9]}
+        >>> cause = unpaired_cause("sample size", **sides, evidence={}, text="Few cases.", next="x")
+        >>> round(cause.mm, 2), cause.named
+        (2.17, True)
+    """
     mean = sum(worse) / len(worse) - sum(better) / len(better)
     ends = [diagnose.bootstrap_interval(side) for side in (worse, better)]
     centres = [sum(side) / len(side) for side in (worse, better)]
@@ -157,7 +189,13 @@ def unpaired_cause(
 
 
 def ranked(causes: Sequence[Cause]) -> list[Cause]:
-    """Order causes by what they cost, those that are named first."""
+    """Order causes by what they cost, those that are named first.
+
+    Example:
+        >>> causes = [Cause("a", 0.2, (0, 1), named=False), Cause("b", 0.1, (0, 1), named=True)]
+        >>> [cause.name for cause in ranked(causes)]
+        ['b', 'a']
+    """
     return sorted(causes, key=lambda cause: (not cause.named, -cause.mm))
 
 

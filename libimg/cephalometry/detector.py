@@ -28,6 +28,10 @@ class Detector:
         rate: peak learning rate.
         jitter: largest shift as a share of the frame, and largest change of scale.
         noise: largest sigma of the noise added to a picture, in [-1, 1].
+
+    Example:
+        >>> Detector(steps=50).stride
+        4
     """
 
     channels: tuple[int, ...] = (32, 64, 128)
@@ -48,6 +52,11 @@ def build_detector(config: Detector, *, inputs: int, landmarks: int, seed: int) 
         inputs: channels of the pictures, 1 for X-rays and 3 for photographs.
         landmarks: their number.
         seed: of the weights.
+
+    Example:
+        >>> net = build_detector(Detector(channels=(8, 8)), inputs=1, landmarks=19, seed=0)
+        >>> net(torch.zeros(1, 1, 64, 64)).shape
+        torch.Size([1, 19, 16, 16])
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -76,6 +85,20 @@ def fit_detector(
 
     Returns:
         See `points_of`.
+
+    Example:
+        >>> import tempfile
+        >>> from libimg.cephalometry import Frame, Framed
+        >>> from libimg.train import RunConfig
+        >>> dark = torch.zeros(1, 32, 32)
+        >>> pair = Framed(dark.expand(3, 32, 32), dark, dark + 1, torch.ones(2, 2), (1.0, 1.0))
+        >>> detector = Detector(channels=(4, 8), steps=1, batch=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     config = RunConfig(folder=folder, accelerator="cpu", progress=False)
+        ...     run = Run(config, settings={})
+        ...     judge = fit_detector(run, [pair], config=detector, source="target")
+        >>> judge(dark[None]).shape
+        torch.Size([1, 2, 2])
     """
     first = pairs[0]
     inputs = len(first.xray if source == "target" else first.photo)
@@ -112,7 +135,13 @@ def fit_detector(
 
 
 def points_of(net: nn.Module, *, stride: int) -> Callable[[Tensor], Tensor]:
-    """Return the function from pictures ``(b, c, h, w)`` to points ``(b, n, 2)`` of a detector."""
+    """Return the function from pictures ``(b, c, h, w)`` to points ``(b, n, 2)`` of a detector.
+
+    Example:
+        >>> net = build_detector(Detector(channels=(8, 8)), inputs=1, landmarks=19, seed=0)
+        >>> points_of(net, stride=4)(torch.zeros(1, 1, 64, 64)).shape
+        torch.Size([1, 19, 2])
+    """
 
     @torch.no_grad()
     def detect(pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n 2"]:

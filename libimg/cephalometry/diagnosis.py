@@ -40,6 +40,10 @@ class Diagnosis(NamedTuple):
         causes: ranked, the named ones first.
         flags: what the flags of the audit have to do with the failures.
         text: all of it as Markdown.
+
+    Example:
+        >>> Diagnosis([], {}, "Nothing was found.").text
+        'Nothing was found.'
     """
 
     causes: list[Cause]
@@ -69,6 +73,28 @@ def diagnose_heads(
         weights: of the run's losses.
         flags: of the audit, by held-out case.
         failed_mm: a case with a larger error has failed.
+
+    Example:
+        >>> from libimg.cephalometry import Heads, load_pair
+        >>> heads, frame = Heads(size=(152, 124)), Frame(size=(48, 48))
+        >>> pairs = {"train": ["head-000"], "held out": ["head-001", "head-002"]}
+        >>> loaded = {s: {n: load_pair(heads, n) for n in names} for s, names in pairs.items()}
+        >>> blurred = {
+        ...     side: {n: framed(p, frame).xray * 0.5 for n, p in some.items()}
+        ...     for side, some in loaded.items()
+        ... }
+        >>> found = diagnose_heads(
+        ...     loaded,
+        ...     blurred,
+        ...     judge=lambda x: framed(loaded["train"]["head-000"], frame).points[None],
+        ...     frame=frame,
+        ...     judge_frame=frame,
+        ...     weights={"l1": 100},
+        ...     flags={"head-001": {"xray ruler"}},
+        ...     failed_mm=4,
+        ... )
+        >>> sorted(cause.name for cause in found.causes)
+        ['frame (letterbox)', 'sample size', 'smooth losses']
     """
     cases = {
         side: {name: framed(pair, judge_frame) for name, pair in some.items()}

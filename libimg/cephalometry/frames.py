@@ -23,6 +23,10 @@ class Frame:
         keep_aspect: letterbox; otherwise both axes are squashed to the size.
         region: top, left, height and width of the fixed region of interest, as shares of the
             picture; None for all of it.
+
+    Example:
+        >>> Frame(size=(128, 128), keep_aspect=False, region=None).size
+        (128, 128)
     """
 
     size: tuple[int, int] = (512, 512)
@@ -40,6 +44,11 @@ class Framed:
         inside: ``(1, h, w)``, 1 where there is a picture.
         points: ``(n, 2)`` landmarks in the frame.
         spacing_mm: of the frame's rows and columns.
+
+    Example:
+        >>> dark = torch.zeros(1, 8, 8)
+        >>> Framed(dark.expand(3, 8, 8), dark, dark + 1, torch.zeros(19, 2), (1.0, 1.0)).spacing_mm
+        (1.0, 1.0)
     """
 
     photo: Float[Tensor, "3 h w"]
@@ -72,7 +81,14 @@ def box_of(frame: Frame, size: Sequence[int]) -> data.Letterbox:
 
 
 def framed(pair: HeadPair, frame: Frame) -> Framed:
-    """Bring a pair into a frame."""
+    """Bring a pair into a frame.
+
+    Example:
+        >>> from libimg.cephalometry import Heads, load_pair
+        >>> pair = load_pair(Heads(size=(152, 124)), "head-000")
+        >>> framed(pair, Frame(size=(48, 48))).xray.shape
+        torch.Size([1, 48, 48])
+    """
     box = box_of(frame, pair.xray.shape[1:])
     inside = box.mask().float()
     both = torch.cat([pair.photo, pair.xray])[None] * 2 - 1
@@ -83,7 +99,14 @@ def framed(pair: HeadPair, frame: Frame) -> Framed:
 
 
 def stack(pairs: Iterable[Framed]) -> dict[str, Tensor]:
-    """Stack framed pairs as a batch: ``input``, ``target``, ``mask`` and ``points``."""
+    """Stack framed pairs as a batch: ``input``, ``target``, ``mask`` and ``points``.
+
+    Example:
+        >>> dark = torch.zeros(1, 8, 8)
+        >>> one = Framed(dark.expand(3, 8, 8), dark, dark + 1, torch.zeros(19, 2), (1.0, 1.0))
+        >>> {name: tuple(part.shape) for name, part in stack([one, one]).items()}
+        {'input': (2, 3, 8, 8), 'target': (2, 1, 8, 8), 'mask': (2, 1, 8, 8), 'points': (2, 19, 2)}
+    """
     parts = list(pairs)
     return {
         "input": torch.stack([part.photo for part in parts]),

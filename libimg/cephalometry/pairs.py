@@ -47,6 +47,10 @@ class Heads:
         held_out: cases that no training sees, the fixed list of every comparison.
         train: how many of the others are used; 0 for all.
         exclude: names left out, on purpose and by name; no flag leaves a case out by itself.
+
+    Example:
+        >>> Heads(count=3, held_out=1).marks
+        'marked'
     """
 
     folder: str = ""
@@ -72,6 +76,12 @@ class HeadPair:
         names: of the landmarks.
         spacing_mm: of the rows and the columns.
         notes: what was done to the files on the way in.
+
+    Example:
+        >>> dark = torch.zeros(1, 8, 8)
+        >>> photo, points = dark.expand(3, 8, 8), torch.zeros(1, 2)
+        >>> HeadPair("a", photo, dark, points, ("sella",), (0.1, 0.1)).name
+        'a'
     """
 
     name: str
@@ -154,6 +164,10 @@ def load_pairs(heads: Heads, names: Sequence[str]) -> Iterator[HeadPair]:
 
     Raises:
         ValueError: a case has other landmarks.
+
+    Example:
+        >>> [pair.name for pair in load_pairs(Heads(size=(152, 124)), ["head-001", "head-004"])]
+        ['head-001', 'head-004']
     """
     known: tuple[str, ...] = ()
     for name in names:
@@ -194,7 +208,12 @@ def write_heads(folder: str | Path, heads: Heads) -> list[str]:
 
 
 def landmark_names(heads: Heads) -> tuple[str, ...]:
-    """Names of the landmarks of a collection, as its first case has them."""
+    """Names of the landmarks of a collection, as its first case has them.
+
+    Example:
+        >>> landmark_names(Heads())[:2]
+        ('sella', 'nasion')
+    """
     return load_pair(heads, pair_names(heads)[0]).names if heads.folder else phantoms.HEAD_LANDMARKS
 
 

@@ -69,6 +69,16 @@ def head_panel(
         scores: error in millimetres by case, for the label.
         title: line above everything.
         columns: headings.
+
+    Example:
+        >>> import tempfile
+        >>> dark = torch.zeros(1, 8, 8)
+        >>> case = Framed(dark.expand(3, 8, 8), dark, dark + 1, torch.ones(2, 2), (1.0, 1.0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     how = {"scores": {"a": 1.0}, "title": "one"}
+        ...     path = Path(folder) / "p.png"
+        ...     head_panel(path, {"a": case}, {"a": dark}, {"a": case.points}, **how).name
+        'p.png'
     """
     rows = []
     for name, case in cases.items():

@@ -29,6 +29,11 @@ def into(
     """Bring a picture from one frame into another, by way of the grid of its file.
 
     Nothing is resampled where the two are the same.
+
+    Example:
+        >>> square, tall = (data.letterbox((8, 8), target=target) for target in ((4, 4), (8, 4)))
+        >>> into(torch.ones(1, 4, 4), square, tall).shape
+        torch.Size([1, 8, 4])
     """
     if box == other:
         return picture
@@ -37,7 +42,14 @@ def into(
 
 
 def round_trip(pair: HeadPair, frame: Frame, judge: Frame) -> Float[Tensor, "1 H W"]:
-    """Return the true X-ray after a frame: what a perfect network would reach in it."""
+    """Return the true X-ray after a frame: what a perfect network would reach in it.
+
+    Example:
+        >>> from libimg.cephalometry import Heads, load_pair
+        >>> pair = load_pair(Heads(size=(152, 124)), "head-000")
+        >>> round_trip(pair, Frame(size=(32, 32)), Frame(size=(48, 48))).shape
+        torch.Size([1, 48, 48])
+    """
     size = pair.xray.shape[1:]
     box = box_of(frame, size)
     return into(framed(pair, frame).xray, box, box_of(judge, size))
@@ -65,6 +77,15 @@ def evaluate_heads(
         ``mre`` (mm), ``sdr2`` (share within 2 mm) and ``delta_mre`` against the real X-ray;
         ``landmarks``: method to the report of `libimg.metrics.landmark_report`; ``angles``: method
         to Bland-Altman of SNA, SNB and ANB.
+
+    Example:
+        >>> from libimg.cephalometry import Heads, load_pair
+        >>> pair = load_pair(Heads(size=(152, 124)), "head-000")
+        >>> case = framed(pair, Frame(size=(48, 48)))
+        >>> how = {"judge": lambda x: case.points[None], "names": pair.names}
+        >>> found = evaluate_heads({"real": {"a": case.xray}}, {}, {"a": case}, **how)
+        >>> found["rows"]["real"]["mean"]["mre"]["mean"]
+        0.0
     """
     found = {
         method: {name: judge(picture[None])[0] for name, picture in made.items()}
@@ -107,7 +128,15 @@ def evaluate_heads(
 
 
 def picture_scores(picture: Float[Tensor, "1 h w"], case: Framed) -> dict[str, float]:
-    """Score one X-ray against the truth inside the picture; padding has no say."""
+    """Score one X-ray against the truth inside the picture; padding has no say.
+
+    Example:
+        >>> from libimg.cephalometry import Heads, load_pair
+        >>> pair = load_pair(Heads(size=(152, 124)), "head-000")
+        >>> case = framed(pair, Frame(size=(48, 48)))
+        >>> picture_scores(case.xray, case)["ssim"]
+        1.0
+    """
     one, true, mask = picture[None], case.xray[None], case.inside[None]
     return {
         "l1": float(metrics.mae(one, true, mask=mask)),
@@ -127,6 +156,13 @@ def sharpness(picture: Float[Tensor, "1 h w"], case: Framed) -> float:
     """Power of the top octave against that of the real X-ray, within `REACH_MM` of a landmark.
 
     Elsewhere frame and ruler would decide: their edges are the sharpest of the picture.
+
+    Example:
+        >>> from libimg.cephalometry import Heads, load_pair
+        >>> pair = load_pair(Heads(size=(152, 124)), "head-000")
+        >>> case = framed(pair, Frame(size=(48, 48)))
+        >>> sharpness(0.5 * case.xray, case)
+        0.25
     """
     rows, columns = (torch.arange(n, dtype=torch.float32) for n in picture.shape[1:])
     known = case.points[~case.points.isnan().any(1)]

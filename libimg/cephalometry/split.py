@@ -25,6 +25,10 @@ class Split(NamedTuple):
         train: all that training may see, in an order that their contents decide.
         held_out: the fixed list of every comparison.
         manifest: content hashes of the held-out cases.
+
+    Example:
+        >>> Split(("a", "b"), ("c",), {"c": "12ab"}).held_out
+        ('c',)
     """
 
     train: tuple[str, ...]
@@ -89,6 +93,19 @@ def detector_of(
         detector: its settings.
         source: ``target`` for the judge of X-rays, ``input`` for photographs.
         made_from: whatever else decides about it, such as the frame and the cases.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> dark = torch.zeros(1, 32, 32)
+        >>> pair = Framed(dark.expand(3, 32, 32), dark, dark + 1, torch.ones(2, 2), (1.0, 1.0))
+        >>> detector = Detector(channels=(4, 8), steps=1, batch=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     config = RunConfig(folder=folder, accelerator="cpu", progress=False)
+        ...     how = {"detector": detector, "source": "input", "made_from": {"cases": ["a"]}}
+        ...     direct = detector_of(config, [pair], **how)
+        >>> direct(pair.photo[None]).shape
+        torch.Size([1, 2, 2])
     """
     settings = plain({"detector": asdict(detector), "source": source, **made_from})
     text = json.dumps([settings, config.seed], sort_keys=True, default=str)

@@ -14,7 +14,19 @@ COLUMNS = ("mre", "delta_mre", "sdr2", "sharpness", "ssim", "psnr", "l1")
 
 
 def compare_runs(a: Mapping[str, Any], b: Mapping[str, Any], *, metric: str, higher: bool) -> str:
-    """Compare one metric of two results on the same held-out cases, as one sentence."""
+    """Compare one metric of two results on the same held-out cases, as one sentence.
+
+    Example:
+        >>> first, second = (
+        ...     {
+        ...         "manifest": {"a": "12", "b": "34"},
+        ...         "rows": {"G": {"cases": {"a": {"mre": error}, "b": {"mre": error}}}},
+        ...     }
+        ...     for error in (3.0, 2.0)
+        ... )
+        >>> compare_runs(first, second, metric="mre", higher=False)[:4]
+        'mre:'
+    """
     values = [
         {name: row[metric] for name, row in result["rows"]["G"]["cases"].items()}
         for result in (a, b)

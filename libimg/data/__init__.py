@@ -1,5 +1,14 @@
 """Pairs, masks, patches, letterboxes, splits and manifests."""
 
+from libimg.data.audit import Flag as Flag
+from libimg.data.audit import FlagRow as FlagRow
+from libimg.data.audit import audit_image as audit_image
+from libimg.data.audit import audit_pair as audit_pair
+from libimg.data.audit import flag_precision as flag_precision
+from libimg.data.duplicates import duplicates as duplicates
+from libimg.data.duplicates import perceptual_hash as perceptual_hash
+from libimg.data.head_pose import HeadPose as HeadPose
+from libimg.data.head_pose import head_pose as head_pose
 from libimg.data.letterbox import Letterbox as Letterbox
 from libimg.data.letterbox import letterbox as letterbox
 from libimg.data.manifest import Manifest as Manifest
@@ -23,19 +32,28 @@ from libimg.data.splits import fixed_list as fixed_list
 from libimg.data.splits import split_cases as split_cases
 
 __all__ = [
+    "Flag",
+    "FlagRow",
+    "HeadPose",
     "Letterbox",
     "Manifest",
     "Patch",
+    "audit_image",
+    "audit_pair",
     "body_mask",
     "check_splits",
     "compare_metrics",
+    "duplicates",
     "file_hash",
     "fixed_list",
+    "flag_precision",
+    "head_pose",
     "letterbox",
     "lung_mask",
     "manifest",
     "neighbours",
     "pair_files",
+    "perceptual_hash",
     "read_manifest",
     "same_geometry",
     "same_manifest",
