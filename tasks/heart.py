@@ -192,9 +192,9 @@ def fit(cfg: Config) -> Run:
 
 
 def calibrate(cfg: Config, model: Completer, plan: Plan) -> None:
-    """Choose the spread of the draws on the validation cases."""
+    """Choose the spread of the draws on validation cases."""
     drop = cfg.data.drop if cfg.phase == 2 else Drop()
-    held = [case for cases in plan.held for case in cases]
+    held = [case for cases in plan.held for case in cases[:4]]
     asked = completion.questions(held, drop=drop, each=2, seed=cfg.run.seed)
     model.eval()
     completion.fit_spread(model, asked, inputs=cfg.data.inputs)

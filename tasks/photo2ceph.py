@@ -343,7 +343,8 @@ def explain(run: str, *, failed_mm: float = 4.0) -> cephalometry.Diagnosis:
         flags=cephalometry.flags_of(cephalometry.audit_heads(cfg.data, split.held_out)),
         failed_mm=failed_mm,
     )
-    write_json(folder / "diagnosis.json", {"causes": found.causes, "flags": found.flags})
+    causes = [asdict(cause) for cause in found.causes]
+    write_json(folder / "diagnosis.json", {"causes": causes, "flags": found.flags})
     (folder / "diagnosis.md").write_text(found.text + "\n", encoding="utf-8")
     print(found.text)
     return found

@@ -29,6 +29,10 @@ class Head:
             They are those of the X-ray; the photograph is off by ``params.misfit_mm``.
         spacing_mm: of the rows and the columns.
         params: what it is made from.
+
+    Example:
+        >>> sorted(vars(head(0, size=(95, 77))))
+        ['landmarks', 'params', 'photo', 'spacing_mm', 'xray']
     """
 
     photo: Float[Tensor, "3 h w"]

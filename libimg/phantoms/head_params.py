@@ -84,6 +84,10 @@ class HeadParams:
         mirrored: left and right are exchanged.
         exposure: gain of the X-ray, 1 is right.
         seed: of texture and noise.
+
+    Example:
+        >>> HeadParams(offsets=((0.0, 0.0),) * 19).scale
+        0.95
     """
 
     offsets: tuple[tuple[float, float], ...]
