@@ -248,6 +248,8 @@ def report(folder: Path, *, checkpoint: str = "best") -> dict[str, Any]:
     result = cephalometry.evaluate_heads(pictures, points, cases, judge=judge, names=names)
     result |= {"manifest": split.manifest, "checkpoint": f"{checkpoint}.pt", "train": len(learn)}
     result |= {"frame": asdict(cfg.frame), "judge_frame": asdict(cfg.judge_frame)}
+    rivals = {name: row["cases"] for name, row in result["rows"].items() if "real" not in name}
+    result["verdict"] = diagnose.verdict(rivals, metric="mre", model="G", higher=False)
     write_json(folder / "metrics.json", result)
     errors = {name: row["mre"] for name, row in result["rows"]["G"]["cases"].items()}
     shown = sorted(errors, key=errors.__getitem__)
@@ -262,7 +264,8 @@ def report(folder: Path, *, checkpoint: str = "best") -> dict[str, Any]:
     )
     means = {m: {c: row["mean"][c]["mean"] for c in COLUMNS} for m, row in result["rows"].items()}
     print(diagnose.markdown_table(means, columns=COLUMNS))
-    print(f"\nMeans over {len(cases)} held-out cases; mre and delta_mre in mm, l1 in [-1, 1].")
+    print(f"\n{result['verdict']}")
+    print(f"Means over {len(cases)} held-out cases; mre and delta_mre in mm, l1 in [-1, 1].")
     print(f"Everything is in {folder}/: look at panel.png first.")
     return result
 

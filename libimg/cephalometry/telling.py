@@ -90,7 +90,7 @@ def tell(
             [panels[repaired]],
         ),
         Section("Verdict", "\n\n".join(f"{n}: {verdicts[n].text}" for n in (large, repaired))),
-        Section("All rows", f"{table}\n\nmre, delta_mre in mm; l1, psnr in [-1, 1]."),
+        Section("All rows", f"{table}\n\n{last['verdict']} mre, delta_mre in mm; l1 in [-1, 1]."),
     ]
 
 

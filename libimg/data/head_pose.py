@@ -50,6 +50,10 @@ class HeadPose(NamedTuple):
         scores: correlation with the silhouette in each pose.
         margin: lead of the best pose over upright.
         sure: the lead is large enough.
+
+    Example:
+        >>> HeadPose("upright", {"upright": 0.9}, 0.0, False).best
+        'upright'
     """
 
     best: str
@@ -104,7 +108,8 @@ def silhouettes(image: Float[Tensor, "c h w"]) -> list[np.ndarray]:
     small = small / small.quantile(0.98).clamp(min=0.02)  # an underexposed head has a shape, too
     sides = (small[:, :3], small[:, -3:], small[:, :, :3], small[:, :, -3:])
     edge = torch.cat([side.flatten(1) for side in sides], 1).T
-    colours, kinds = small.flatten(1).T, []
+    colours = small.flatten(1).T
+    kinds: list[Tensor] = []
     while len(edge) and len(kinds) < MOST:
         near = torch.cdist(edge, edge) < OTHER
         most = near[near.sum(1).argmax()]

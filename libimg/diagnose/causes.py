@@ -19,7 +19,7 @@ BLUR_CHECKS = (
     Check("range/window_error", 0, 0.01, "target against its HU in the window", EXACT),
     Check("range/fill", 0.75, 1.01, "share of the range that the target fills", RULE),
     Check("range/outside", 0, 0.001, "share of the target beyond the range", EXACT),
-    Check("wiring/real", 0, 0.02, "gain and offset between the target and what D gets", EXACT),
+    Check("wiring/real", 0, 0.05, "gain and offset between the target and what D gets", EXACT),
     Check("wiring/fake", 0, 0.01, "what D gets as fake, minus G's picture", EXACT),
     Check("gradient/reaches", 1, 1, "the adversarial gradient reaches the picture", EXACT),
     Check("weight_change/G", 1e-3, inf, "way of G from its start", RULE),
@@ -53,7 +53,7 @@ BLUR_CAUSES = (
     ),
     Cause(
         "wrong data range",
-        (Sign("wiring/real", ">", 0.05),),
+        (Sign("wiring/real", ">", 0.1),),
         "D gets the real picture in another range than the losses have as target.",
         "Give D the very tensor that the losses see.",
     ),

@@ -13,7 +13,16 @@ from torch import Tensor
 
 from libimg._extras import optional
 
-__all__ = ["IMAGE_SUFFIXES", "Picture", "as_gray", "as_rgb", "list_images", "read_image", "restored", "write_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Picture",
+    "as_gray",
+    "as_rgb",
+    "list_images",
+    "read_image",
+    "restored",
+    "write_image",
+]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 """Endings of the images that are read and written."""

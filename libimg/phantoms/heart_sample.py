@@ -23,8 +23,8 @@ def sample_heart(generator: torch.Generator) -> HeartParams:
     ends of the vessels, and the smooth deformation: they set the limit of any completion.
 
     Volumes of 20 hearts (seeds 0 to 19 at 2.5 mm), mean ± standard deviation in ml: Myocardium
-    116 ± 25, LA 88 ± 26, LV 135 ± 38, RA 96 ± 25, RV 146 ± 34, Aorta 141 ± 43, PA 62 ± 18,
-    LAA 8.5 ± 3.8, Coronary 3.0 ± 0.6, PV 16 ± 6.
+    116 ± 25, LA 88 ± 26, LV 135 ± 38, RA 96 ± 25, RV 146 ± 34, Aorta 141 ± 43, PA 62 ± 17,
+    LAA 8.5 ± 3.8, Coronary 2.9 ± 0.6, PV 16 ± 6.
 
     Args:
         generator: the only source of randomness; on the CPU.

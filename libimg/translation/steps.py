@@ -146,7 +146,8 @@ def generator_terms(
         "gradient": lambda: losses.gradient_difference(moved, target, mask=mask),
     }
     if how.perceptual is not None:
-        perceptual = partial(how.perceptual, mask=batch["mask"]) if "mask" in batch else how.perceptual
+        inside = {"mask": batch["mask"]} if "mask" in batch else {}
+        perceptual = partial(how.perceptual, **inside)
         terms["perceptual"] = lambda: perceptual(moved, target)
     if "flow" in out:
         terms["smooth"] = lambda: losses.flow_smoothness(out["flow"])
