@@ -353,14 +353,14 @@ def explain(run: str, *, failed_mm: float = 4.0) -> cephalometry.Diagnosis:
     return found
 
 
-def curve(*, config: Path = STORY, sizes: tuple[int, ...] = (8, 16, 32)) -> dict[str, Any]:
+def curve(*, settings: Path = STORY, sizes: tuple[int, ...] = (8, 16, 32)) -> dict[str, Any]:
     """Train on fewer cases, predict the error on all, and say whether data or method is missing.
 
     Args:
-        config: of the runs.
+        settings: configuration file of the runs.
         sizes: of the training sets, each part of the next.
     """
-    cfg = load_config(Config, config)
+    cfg = load_config(Config, settings)
     everything = len(cephalometry.divide(cfg.data).train)
     errors = [errors_of(run_named(cfg, f"n{size}", train=size)) for size in sizes]
     found = diagnose.learning_curve(sizes, errors, predict_at=everything, same_cases=True)
@@ -369,14 +369,14 @@ def curve(*, config: Path = STORY, sizes: tuple[int, ...] = (8, 16, 32)) -> dict
     return asdict(found)
 
 
-def grid(*, config: Path = DEFAULT, l1: tuple[float, ...] = (100, 80, 60)) -> None:
+def grid(*, settings: Path = DEFAULT, l1: tuple[float, ...] = (100, 80, 60)) -> None:
     """Train the same run with several weights of L1, with equal seeds, and compare.
 
     Args:
-        config: of the runs.
+        settings: configuration file of the runs.
         l1: weights.
     """
-    cfg = load_config(Config, config)
+    cfg = load_config(Config, settings)
     runs = {
         f"L1 x {weight:g}": run_named(
             replace(cfg, weights=cfg.weights | {"l1": weight}), f"l1-{weight:g}"
@@ -407,16 +407,17 @@ def errors_of(result: dict[str, Any]) -> list[float]:
     return [row["mre"] for row in result["rows"]["G"]["cases"].values()]
 
 
-def story(*, config: Path = STORY, sizes: tuple[int, ...] = (8, 16, 32)) -> None:
+def story(*, settings: Path = STORY, sizes: tuple[int, ...] = (8, 16, 32)) -> None:
     """Replay a failure and its repair: small squashed run, diagnosis, more cases, repair, verdict.
 
     Args:
-        config: of the first run; the repaired one takes the judge's frame and a gradient loss.
+        settings: configuration file of the first run; the repaired one takes the judge's region
+            and a gradient loss.
         sizes: of the training sets of the learning curve; the last one is the failed run.
     """
-    cfg = load_config(Config, config)
+    cfg = load_config(Config, settings)
     folder, gate = Path(cfg.run.folder), gate_of(GATE)
-    found = curve(config=config, sizes=sizes)
+    found = curve(settings=settings, sizes=sizes)
     failed = folder / f"{cfg.run.name}-n{sizes[-1]}"
     causes = explain(str(failed))
     large = run_named(cfg, "all", train=0)

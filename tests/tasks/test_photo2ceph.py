@@ -181,7 +181,7 @@ def test_the_story_is_one_command(tiny: Path, tmp_path: Path) -> None:
     )
     config = tmp_path / "story.yaml"
     config.write_text(text)
-    command("story", "--config", str(config), "--sizes", "[2,3,4]")
+    command("story", "--settings", str(config), "--sizes", "[2,3,4]")
     report = (tmp_path / "story.md").read_text()
     for word in (
         "sample size",
