@@ -42,6 +42,7 @@ STORY = DEFAULT.with_name("story.yaml")
 GATE = DEFAULT.with_name("gate.yaml")
 GRADIENT = 10.0  # weight of the gradient loss in the repaired run of the story
 BEST = "outputs/photo2ceph/default/best.pt"
+SHOWN = 3  # held-out cases in the picture of every run
 COLUMNS = ("mre", "delta_mre", "sdr2", "sharpness", "ssim", "psnr", "l1")
 
 
@@ -96,12 +97,14 @@ def train(cfg: Config) -> None:
 
 def fit(cfg: Config) -> bool:
     """Train G against D, keep the best and the last weights; tell whether to write a report."""
+    cfg = replace(cfg, data=replace(cfg.data, landmarks=cephalometry.landmark_names(cfg.data)))
     split = cephalometry.divide(cfg.data)
     names = split.train[: cfg.data.train or None]
     learn = list(cephalometry.framed_pairs(cfg.data, names, cfg.frame).values())
     watch = list(cephalometry.load_pairs(cfg.data, split.held_out))
-    judge = judge_of(cfg, split)
     run = Run(cfg.run, settings=asdict(cfg))
+    net = run.module("judge", judge_of(cfg, split))  # infer needs it where the X-rays are not
+    judge = cephalometry.points_of(net, stride=cfg.detector.stride)
     built = translation.build_networks(cfg.networks, spatial_dims=2, channels=3, seed=cfg.run.seed)
     networks = {name: run.module(name, network) for name, network in built.items()}
     opts, best, how = optimizers(cfg, run, networks), Best(), terms_of(cfg)
@@ -158,7 +161,7 @@ def terms_of(cfg: Config) -> translation.Losses:
     return translation.Losses(mode=d.mode, conditional=d.conditional, perceptual=distance)
 
 
-def judge_of(cfg: Config, split: cephalometry.Split) -> Callable[[Tensor], Tensor]:
+def judge_of(cfg: Config, split: cephalometry.Split) -> nn.Module:
     """Train or read the judge: a landmark detector that has only seen real X-rays."""
     pairs = cephalometry.framed_pairs(cfg.data, split.train, cfg.judge_frame)
     return detector(cfg, pairs, source="target")
@@ -166,7 +169,7 @@ def judge_of(cfg: Config, split: cephalometry.Split) -> Callable[[Tensor], Tenso
 
 def detector(
     cfg: Config, pairs: dict[str, Framed], *, source: Literal["input", "target"]
-) -> Callable[[Tensor], Tensor]:
+) -> nn.Module:
     """Train or read a landmark detector of X-rays (target) or photographs (input)."""
     made_from = {"frame": asdict(cfg.judge_frame), "cases": sorted(pairs), "marks": cfg.data.marks}
     return cephalometry.detector_of(
@@ -208,24 +211,27 @@ def evaluate(run: str, *, checkpoint: Literal["best", "last"] = "best") -> None:
     report(Path(run), checkpoint=checkpoint)
 
 
-def restore(path: Path) -> tuple[Config, nn.Module]:
-    """Build G of a checkpoint and fill it."""
+def restore(path: Path) -> tuple[Config, nn.Module, Callable[[Tensor], Tensor]]:
+    """Build G and the judge of a checkpoint and fill them."""
     cfg = load_config(Config, checkpoint_config(path))
     built = translation.build_networks(cfg.networks, spatial_dims=2, channels=3)
-    load_shared(path, {"G": built["G"]})
-    return cfg, built["G"].eval()
+    count, stride = len(cfg.data.landmarks), cfg.detector.stride
+    judge = cephalometry.build_detector(cfg.detector, inputs=1, landmarks=count, seed=0)
+    load_shared(path, {"G": built["G"], "judge": judge})
+    return cfg, built["G"].eval(), cephalometry.points_of(judge.eval(), stride=stride)
 
 
 def report(folder: Path, *, checkpoint: str = "best") -> dict[str, Any]:
     """Write ``metrics.json`` and ``panel.png`` of a run, and print the table."""
-    cfg, net = restore(folder / f"{checkpoint}.pt")
+    cfg, net, judge = restore(folder / f"{checkpoint}.pt")
     split = cephalometry.divide(cfg.data)
     learn = cephalometry.framed_pairs(
         cfg.data, split.train[: cfg.data.train or None], cfg.judge_frame
     )
     watch = {pair.name: pair for pair in cephalometry.load_pairs(cfg.data, split.held_out)}
     cases = {name: cephalometry.framed(pair, cfg.judge_frame) for name, pair in watch.items()}
-    judge, direct = judge_of(cfg, split), detector(cfg, learn, source="input")
+    net_direct = detector(cfg, learn, source="input")
+    direct = cephalometry.points_of(net_direct, stride=cfg.detector.stride)
     mean = torch.stack([case.xray for case in learn.values()]).mean(0)
     place = torch.stack([case.points for case in learn.values()]).nanmean(0)
     fakes = {name: translate(cfg, net, pair.photo) for name, pair in watch.items()}
@@ -252,15 +258,15 @@ def report(folder: Path, *, checkpoint: str = "best") -> dict[str, Any]:
     result["verdict"] = diagnose.verdict(rivals, metric="mre", model="G", higher=False)
     write_json(folder / "metrics.json", result)
     errors = {name: row["mre"] for name, row in result["rows"]["G"]["cases"].items()}
-    shown = sorted(errors, key=errors.__getitem__)
-    shown = [shown[0], shown[len(shown) // 2], shown[-1]]  # best, middle, worst
+    worst = max(errors, key=errors.__getitem__)
+    shown = list(dict.fromkeys((*split.held_out[:SHOWN], worst)))  # the same of every run
     cephalometry.head_panel(
         folder / "panel.png",
         {name: cases[name] for name in shown},
         fakes,
         {name: judge(fakes[name][None])[0] for name in shown},
         scores=errors,
-        title=f"{folder.name}: best, middle and worst of {len(cases)} held-out cases",
+        title=f"{folder.name}: fixed cases, then the worst of {len(cases)} held-out ones",
     )
     means = {m: {c: row["mean"][c]["mean"] for c in COLUMNS} for m, row in result["rows"].items()}
     print(diagnose.markdown_table(means, columns=COLUMNS))
@@ -277,10 +283,9 @@ def infer(input: str, output: str, *, checkpoint: str = BEST) -> None:
     Args:
         input: photograph or folder of them; orientation, CMYK, gray and 16 bits are handled.
         output: folder for ``NAME.png`` and ``NAME.csv``.
-        checkpoint: what to translate with; the judge lies beside its run.
+        checkpoint: what to translate with; the judge is in it.
     """
-    cfg, net = restore(Path(checkpoint))
-    judge = judge_of(cfg, cephalometry.divide(cfg.data))
+    cfg, net, judge = restore(Path(checkpoint))
     for path in io.list_images(Path(input)):
         picture = io.read_image(path)
         photo = io.as_rgb(picture.image)
@@ -291,8 +296,8 @@ def infer(input: str, output: str, *, checkpoint: str = BEST) -> None:
         io.write_image(target, io.Picture((xray + 1) / 2))
         found = box.source_points(judge(fake[None])[0])
         points = cephalometry.within(found, photo.shape[1:])
-        names = cephalometry.landmark_names(cfg.data)
-        cephalometry.write_landmarks(target.with_suffix(".csv"), names, points)
+        marks = target.with_suffix(".csv")
+        cephalometry.write_landmarks(marks, cfg.data.landmarks, points)
         said = f" ({', '.join(picture.notes)})" if picture.notes else ""
         lost = int(points.isnan().any(1).sum())
         said += f", {lost} landmarks outside the picture left out" if lost else ""
@@ -325,7 +330,7 @@ def explain(run: str, *, failed_mm: float = 4.0) -> cephalometry.Diagnosis:
         failed_mm: a case with a larger landmark error has failed.
     """
     folder = Path(run)
-    cfg, net = restore(folder / "best.pt")
+    cfg, net, judge = restore(folder / "best.pt")
     split = cephalometry.divide(cfg.data)
     sides = {"held out": split.held_out, "train": split.train[: cfg.data.train or None]}
     pairs = {
@@ -339,7 +344,7 @@ def explain(run: str, *, failed_mm: float = 4.0) -> cephalometry.Diagnosis:
     found = cephalometry.diagnose_heads(
         pairs,
         fakes,
-        judge=judge_of(cfg, split),
+        judge=judge,
         frame=cfg.frame,
         judge_frame=cfg.judge_frame,
         weights=cfg.weights,

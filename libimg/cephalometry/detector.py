@@ -74,7 +74,7 @@ def fit_detector(
     *,
     config: Detector,
     source: Literal["input", "target"],
-) -> Callable[[Tensor], Tensor]:
+) -> nn.Module:
     """Train a detector, or read it where the run's folder holds it already.
 
     Args:
@@ -84,7 +84,7 @@ def fit_detector(
         source: ``target`` shows it X-rays, ``input`` photographs.
 
     Returns:
-        See `points_of`.
+        The network, for `points_of`.
 
     Example:
         >>> import tempfile
@@ -96,8 +96,8 @@ def fit_detector(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     config = RunConfig(folder=folder, accelerator="cpu", progress=False)
         ...     run = Run(config, settings={})
-        ...     judge = fit_detector(run, [pair], config=detector, source="target")
-        >>> judge(dark[None]).shape
+        ...     net = fit_detector(run, [pair], config=detector, source="target")
+        >>> points_of(net, stride=4)(dark[None]).shape
         torch.Size([1, 2, 2])
     """
     first = pairs[0]
@@ -131,7 +131,7 @@ def fit_detector(
             run.log(step + 1, {"loss": float(loss.detach()), **numbers})
             run.save("last.pt", step=step + 1)
     run.close()
-    return points_of(net.eval(), stride=config.stride)
+    return net.eval()
 
 
 def points_of(net: nn.Module, *, stride: int) -> Callable[[Tensor], Tensor]:

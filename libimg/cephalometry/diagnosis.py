@@ -17,9 +17,10 @@ from libimg.cephalometry.causes import (
     sharpness_of,
     unpaired_cause,
 )
-from libimg.cephalometry.frames import Frame, framed
+from libimg.cephalometry.frames import Frame, box_of, framed
 from libimg.cephalometry.pairs import HeadPair
 from libimg.cephalometry.score import picture_scores, round_trip
+from libimg.ranges import UNIT
 
 __all__ = ["Diagnosis", "diagnose_heads"]
 
@@ -113,8 +114,15 @@ def diagnose_heads(
         for side, some in cases.items()
     }
     gap = diagnose.generalisation_gap(l1["train"], l1["held out"], alarm=GAP)
-    rows, columns = frame_spacing(pairs["held out"], frame)
-    ratio = max(rows, columns) / min(rows, columns)
+    one = next(iter(pairs["held out"].values()))
+    lost = diagnose.preprocessing_loss(
+        one.xray[None],
+        box_of(frame, one.xray.shape[1:]),
+        data_range=UNIT,
+        source_spacing_mm=one.spacing_mm,
+    )
+    rows, columns = (1 / n for n in lost.pixels_per_mm)
+    ratio = max(lost.anisotropy, 1 / lost.anisotropy)
     kind = "letterbox" if frame.keep_aspect else "square squash"
     causes = [
         unpaired_cause(
@@ -142,9 +150,16 @@ def diagnose_heads(
             f"frame ({kind})",
             through,
             real,
-            evidence={"row mm": rows, "column mm": columns, "sides": ratio, "sharpness": sharpest},
-            text=f"The {kind} leaves pixels of {rows:.2f} x {columns:.2f} mm and {sharpest:.0%} "
-            "of the finest detail, even of a perfect picture.",
+            evidence={
+                "row mm": rows,
+                "column mm": columns,
+                "sides": ratio,
+                "sharpness": sharpest,
+                "angle error": lost.angle_error_deg,
+            },
+            text=f"The {kind} leaves pixels of {rows:.2f} x {columns:.2f} mm (angles measured in "
+            f"the picture err by up to {lost.angle_error_deg:.0f} degrees) and {sharpest:.0%} of "
+            "the finest detail, even of a perfect picture.",
             next="python tasks/photo2ceph.py train --cfg.frame.keep_aspect true",
             unhealthy=ratio > SQUARE,
         ),
@@ -162,14 +177,6 @@ def diagnose_heads(
         lines.append(f"{number}. **{cause.name}** ({state}): {cause.text} Next: `{cause.next}`")
     lines += ["", triage.markdown, "", triage.text]
     return Diagnosis(order, asdict(triage), "\n".join(lines))
-
-
-def frame_spacing(pairs: Mapping[str, HeadPair], frame: Frame) -> tuple[float, float]:
-    """Mean size of a pixel of the frame in millimetres."""
-    sides = [framed(pair, frame).spacing_mm for pair in pairs.values()]
-    return mean({i: r for i, (r, _) in enumerate(sides)}), mean(
-        {i: c for i, (_, c) in enumerate(sides)}
-    )
 
 
 def mean(values: Mapping[Any, float]) -> float:

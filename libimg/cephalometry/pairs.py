@@ -46,6 +46,7 @@ class Heads:
             and rulers of real collections, ``faulty`` also bars, turned and badly exposed pictures.
         held_out: cases that no training sees, the fixed list of every comparison.
         train: how many of the others are used; 0 for all.
+        landmarks: their names; those of the first case if empty.
         exclude: names left out, on purpose and by name; no flag leaves a case out by itself.
 
     Example:
@@ -61,6 +62,7 @@ class Heads:
     marks: Literal["clean", "marked", "faulty"] = "marked"
     held_out: int = 20
     train: int = 0
+    landmarks: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
 
@@ -169,13 +171,13 @@ def load_pairs(heads: Heads, names: Sequence[str]) -> Iterator[HeadPair]:
         >>> [pair.name for pair in load_pairs(Heads(size=(152, 124)), ["head-001", "head-004"])]
         ['head-001', 'head-004']
     """
-    known: tuple[str, ...] = ()
+    known = heads.landmarks
     for name in names:
         pair = load_pair(heads, name)
         known = known or pair.names
         if pair.names != known:
             odd = sorted(set(pair.names) ^ set(known)) or ["their order"]
-            msg = f"{name}: other landmarks than {names[0]} ({', '.join(odd)})"
+            msg = f"{name}: other landmarks than {known[0]} to {known[-1]} ({', '.join(odd)})"
             raise ValueError(msg)
         yield pair
 
@@ -214,6 +216,8 @@ def landmark_names(heads: Heads) -> tuple[str, ...]:
         >>> landmark_names(Heads())[:2]
         ('sella', 'nasion')
     """
+    if heads.landmarks:
+        return heads.landmarks
     return load_pair(heads, pair_names(heads)[0]).names if heads.folder else phantoms.HEAD_LANDMARKS
 
 

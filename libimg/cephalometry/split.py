@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Literal, NamedTuple
 
-from torch import Tensor
+from torch import nn
 
 from libimg import data
 from libimg.cephalometry.detector import Detector, fit_detector
@@ -84,7 +84,7 @@ def detector_of(
     detector: Detector,
     source: Literal["input", "target"],
     made_from: Mapping[str, object],
-) -> Callable[[Tensor], Tensor]:
+) -> nn.Module:
     """Train a detector beside the runs, or read the one that was trained on the same.
 
     Args:
@@ -105,7 +105,7 @@ def detector_of(
         ...     how = {"detector": detector, "source": "input", "made_from": {"cases": ["a"]}}
         ...     direct = detector_of(config, [pair], **how)
         >>> direct(pair.photo[None]).shape
-        torch.Size([1, 2, 2])
+        torch.Size([1, 2, 8, 8])
     """
     settings = plain({"detector": asdict(detector), "source": source, **made_from})
     text = json.dumps([settings, config.seed], sort_keys=True, default=str)
