@@ -1,6 +1,6 @@
 """Break the NCCT to CTA task on purpose and see whether its diagnosis names the fault.
 
-python benchmarks/planted_faults.py                  every fault, seeds 10 and 11; fills the docs
+python benchmarks/planted_faults.py                  every fault, seeds 10 to 12; fills the docs
 python benchmarks/planted_faults.py --seeds 0 1 --faults healthy     a trial, written to no page
 
 Faults that a setting can plant are planted by a setting; faults in code are planted here, by
@@ -30,8 +30,8 @@ from libimg import diagnose, translation  # noqa: E402
 from libimg.train import load_config, write_json  # noqa: E402
 from tasks import ncct2cta  # noqa: E402
 
-SEEDS = (10, 11)
-"""Reported. Rules and thresholds were fixed on seed 0."""
+SEEDS, TRIED = (10, 11, 12), (0, 1)
+"""Reported, and those that rules and thresholds were fixed on, which are never reported."""
 
 
 def diagnosed(name: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -105,10 +105,14 @@ def main() -> None:
         confusion(results), columns=("named first", "right", "also named")
     )
     print(table)
-    if options.seeds == list(SEEDS) and options.faults == list(FAULTS):
+    if options.faults == list(FAULTS) and not set(options.seeds) & set(TRIED):
+        right = sum(result["right"] for result in results)
+        spent = sorted(sum(result["cpu_seconds"].values()) for result in results)
+        text = f"{table}\n\n{right} of {len(results)} right; seeds {options.seeds}; a training and "
+        text += f"its diagnosis take {spent[len(spent) // 2]:.0f} s of one core (median)."
         written = {"torch": torch.__version__, "seeds": options.seeds, "results": results}
         write_json(ROOT / "benchmarks" / "results" / "planted_faults.json", written)
-        fill(ROOT / "docs" / "tasks" / "ncct2cta.md", "planted", table)
+        fill(ROOT / "docs" / "tasks" / "ncct2cta.md", "planted", text)
 
 
 if __name__ == "__main__":

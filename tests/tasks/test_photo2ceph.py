@@ -175,6 +175,31 @@ def test_diagnose_measures_every_cause(tiny: Path, capsys: pytest.CaptureFixture
     )
 
 
+def test_the_grid_compares_weights_with_equal_seeds(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "grid.yaml"
+    settings.write_text(TINY.format(folder=tmp_path))
+    command("grid", "--settings", str(settings), "--l1", "[100, 60]")
+    text = capsys.readouterr().out
+    assert "L1 x 100" in text
+    assert "L1 x 60" in text
+    runs = [tmp_path / f"tiny-l1-{weight}" / "config.yaml" for weight in (100, 60)]
+    configs = [yaml.safe_load(path.read_text()) for path in runs]
+    assert [config["weights"]["l1"] for config in configs] == [100.0, 60.0]
+    assert configs[0]["run"]["seed"] == configs[1]["run"]["seed"]
+
+
+def test_infer_needs_no_data(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = load_pair(Heads(size=SIZE), "head-006").photo
+    write_image(tmp_path / "a.png", Picture(photo))
+    monkeypatch.setattr("libimg.cephalometry.pairs.load_pair", None)
+    best = str(tiny.parent / "tiny" / "best.pt")
+    where = str(tmp_path / "out")
+    command("infer", "--input", str(tmp_path / "a.png"), "--output", where, "--checkpoint", best)
+    assert (tmp_path / "out" / "a.csv").is_file()
+
+
 def test_the_story_is_one_command(tiny: Path, tmp_path: Path) -> None:
     text = TINY.format(folder=tmp_path).replace(
         "frame: {size: [32, 32]}", "frame: {size: [32, 32], keep_aspect: false, region: null}", 1
