@@ -249,7 +249,12 @@ def score(model: Restorer, photos: list[Photo], folder: Path, *, papers: bool = 
 
 
 def evaluate(
-    *, model: str = "", photos: str = "", output: str = "outputs/restore/eval", papers: bool = False
+    *,
+    model: str = "",
+    photos: str = "",
+    output: str = "outputs/restore/eval",
+    papers: bool = False,
+    ensemble: bool = False,
 ) -> None:
     """Score a network on the frozen grid of noise and JPEG, or as papers do.
 
@@ -258,9 +263,13 @@ def evaluate(
         photos: folder to test on; those of scikit-image that no training sees if empty.
         output: folder for the tables and pictures.
         papers: unclipped noise of 15, 25 and 50 on colour photographs, JPEG of 10 to 40 on gray.
+        ensemble: mean over the eight ways to turn and mirror the input; eight times as slow.
     """
-    test = restoration.photographs(photos, part="test")
-    score(restoration.load_restorer(model), test, Path(output), papers=papers)
+    test, net = restoration.photographs(photos, part="test"), restoration.load_restorer(model)
+    if ensemble:
+        turned = partial(inference.tta, model=net.model, flips=(0,), rotations=(90, 180, 270))
+        net = Restorer(turned, net.card)
+    score(net, test, Path(output), papers=papers)
 
 
 def preview(cfg: Config, output: str = "outputs/restore/preview.png") -> None:

@@ -197,6 +197,21 @@ def test_papers_and_previews(best: Path, tiny: Path, tmp_path: Path) -> None:
     assert picture.stat().st_size > 1000
 
 
+def test_an_ensemble_does_not_know_which_way_a_photograph_is_turned(
+    best: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+    monkeypatch.setattr(task, "score", lambda net, *_, **__: used.append(net))
+    words = ("eval", "--model", str(best), "--photos", str(tiny.parent / "photos"))
+    command(*words)
+    command(*words, "--ensemble", "true")
+    plain, ensemble = used
+    x = squares(5, size=(24, 24))[None]
+    for turn in (lambda v: v.flip(2), lambda v: torch.rot90(v, 1, (2, 3))):
+        torch.testing.assert_close(ensemble(turn(x)), turn(ensemble(x)))
+        assert not torch.allclose(plain(turn(x)), turn(plain(x)), atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
