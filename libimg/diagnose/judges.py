@@ -98,7 +98,9 @@ def blur_probe(
         >>> from libimg import gan
         >>> g = torch.Generator().manual_seed(0)
         >>> x, held_out = torch.rand(2, 8, 1, 16, 16, generator=g)
-        >>> make = lambda: gan.PatchDiscriminator(2, in_channels=1, width=4, layers=1)
+        >>> def make():
+        ...     torch.manual_seed(0)
+        ...     return gan.PatchDiscriminator(2, in_channels=1, width=4, layers=1)
         >>> blur_probe(make, x, held_out, steps=30, rate=5e-3, generator=g) > 0.9
         True
     """
