@@ -75,14 +75,20 @@ class DoubleConv(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """``h + conv(SiLU(conv(SiLU(h))))``, without norm, so that values pass unchanged."""
+    """``h + conv(SiLU(conv(SiLU(h))))``, without norm, so that values pass unchanged.
 
-    def __init__(self, spatial_dims: int, width: int, *, dilation: int = 1) -> None:
+    With a ``bound`` the result is kept in [-bound, bound]: what no norm holds back can run away.
+    """
+
+    def __init__(
+        self, spatial_dims: int, width: int, *, dilation: int = 1, bound: float | None = None
+    ) -> None:
         super().__init__()
+        self.bound = bound
         layers = [conv(spatial_dims, width, width, dilation=dilation) for _ in range(2)]
         self.body = nn.Sequential(nn.SiLU(), layers[0], nn.SiLU(), layers[1])
 
     def forward(self, h: Tensor) -> Tensor:
         """Add the body's output to its input."""
-        out: Tensor = self.body(h)
-        return h + out
+        out: Tensor = h + self.body(h)
+        return out.clamp(-self.bound, self.bound) if self.bound else out

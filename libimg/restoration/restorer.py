@@ -33,6 +33,7 @@ class Network:
         name: ``resnet``, light, or ``unet``.
         widths: features, of the unet on each level; of the resnet the first number counts.
         blocks: residual blocks, of the unet on each level.
+        bound: of the unet's features; they are kept in [-bound, bound].
 
     Example:
         >>> build(Network(name="resnet", widths=(8,), blocks=1)).multiple
@@ -42,6 +43,7 @@ class Network:
     name: Literal["resnet", "unet"] = "unet"
     widths: tuple[int, ...] = (48, 96, 192)
     blocks: int = 2
+    bound: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +110,9 @@ def build(network: Network) -> nn.Module:
     """
     if network.name == "resnet":
         return nets.RestorationResNet(width=network.widths[0], blocks=network.blocks)
-    return nets.RestorationUNet(widths=network.widths, blocks=network.blocks)
+    return nets.RestorationUNet(
+        widths=network.widths, blocks=network.blocks, bound=network.bound
+    )
 
 
 def save_restorer(path: Path, net: nn.Module, *, network: Network, card: Card) -> None:
