@@ -1,5 +1,7 @@
 """Restoration networks: identity at the start, any size, nothing lost on the way."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -104,6 +106,9 @@ def test_bad_input_is_refused() -> None:
     for options in ({"widths": (8,)}, {"widths": (8, 0)}, {"blocks": 0}):
         with pytest.raises(ValueError, match="two or more widths"):
             RestorationUNet(**options)
+    for bound in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="bound must be positive, got"):
+            RestorationUNet(bound=bound)
     for kind in ("cnn", "unet"):
         with pytest.raises(ValueError, match=r"x must be \(b, 3, h, w\), got shape \(1, 4, 8, 8\)"):
             make(kind)(torch.zeros(1, 4, 8, 8))
@@ -119,3 +124,25 @@ def test_features_keep_their_size_at_the_start(kind: type) -> None:
     net(torch.randn(1, 3, 32, 32))
     assert len(sizes) == 10
     assert 0.3 < min(sizes) <= max(sizes) < 5
+
+
+@settings(max_examples=10)
+@given(bound=st.floats(0.1, 10), scale=st.floats(1, 1e4))
+def test_bounded_features_cannot_run_away(bound: float, scale: float) -> None:
+    net, sizes = make("unet", bound=bound), []
+    for module in net.modules():
+        if isinstance(module, ResidualBlock):
+            module.register_forward_hook(
+                lambda m, x, y: sizes.append(float(y.detach().abs().max()))
+            )
+    x = scale * torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    change = (net(x) - x).detach()
+    assert max(sizes) <= bound * (1 + 1e-6)
+    furthest = net.tail.weight.detach().abs().sum((1, 2, 3)).max() * bound
+    assert change.abs().max() <= furthest + 1e-3 * scale  # rounding of x itself
+
+
+def test_a_bound_that_nothing_reaches_changes_nothing() -> None:
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(make("unet")(x), make("unet", bound=1e3)(x))
+    assert not torch.allclose(make("unet")(x), make("unet", bound=0.01)(x))

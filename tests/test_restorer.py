@@ -22,6 +22,7 @@ from libimg.restoration.restorer import SHIPPED
 SMALL = [
     Network(name="resnet", widths=(8,), blocks=1),
     Network(name="unet", widths=(8, 16), blocks=1),
+    Network(name="unet", widths=(8, 16), blocks=1, bound=0.5),
 ]
 
 
@@ -33,7 +34,7 @@ def trained(network: Network) -> torch.nn.Module:
     return net
 
 
-@pytest.mark.parametrize("network", SMALL, ids=lambda n: n.name)
+@pytest.mark.parametrize("network", SMALL, ids=lambda n: f"{n.name}-{n.bound}")
 def test_a_file_answers_as_its_network(network: Network, tmp_path: Path) -> None:
     net, path = trained(network), tmp_path / "sub" / "net.pt"
     save_restorer(path, net, network=network, card=Card(trained_on="squares"))

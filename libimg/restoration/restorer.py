@@ -110,9 +110,7 @@ def build(network: Network) -> nn.Module:
     """
     if network.name == "resnet":
         return nets.RestorationResNet(width=network.widths[0], blocks=network.blocks)
-    return nets.RestorationUNet(
-        widths=network.widths, blocks=network.blocks, bound=network.bound
-    )
+    return nets.RestorationUNet(widths=network.widths, blocks=network.blocks, bound=network.bound)
 
 
 def save_restorer(path: Path, net: nn.Module, *, network: Network, card: Card) -> None:
