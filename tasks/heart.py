@@ -10,7 +10,6 @@ python tasks/heart.py infer PARTIAL.nii.gz --output FOLDER
 python tasks/heart.py fit LABELS.nii.gz --output FOLDER
 """
 
-import math
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 
 from libimg import completion, diagnose, nets
 from libimg._extras import optional
-from libimg.completion import Batch, Completer, Drop, HeartData, Plan, Question, Sampling, Weights
+from libimg.completion import Batch, Completer, Drop, HeartData, Plan, Sampling, Weights
 from libimg.io import case_name, list_volumes
 from libimg.phantoms import HEART_CLASSES
 from libimg.train import (
@@ -246,54 +245,12 @@ def report(folder: Path, *, checkpoint: str = "best", stride: int = 0, samples: 
             draws: Any = {"inputs": cfg.data.inputs, "number": samples}
             found["samples"] = completion.sample_scores(model, asked, **draws)
         result["groups"][group] = found
-        show(group, found, len(asked))
+        print(f"\n{group}: {len(asked)} questions, voxels of {found['grid_mm']} mm")
+        print(completion.scores_text(found))
     write_json(folder / "metrics.json", result)
-    picture(folder / "panel.png", cfg, model, next(iter(plan.asked.values()))[:2])
+    shown = next(iter(plan.asked.values()))[:2]
+    completion.completion_sheet(folder / "panel.png", model, shown, inputs=cfg.data.inputs)
     print(f"Look at {folder}/panel.png first; every case is in {folder}/metrics.json.")
-
-
-def show(group: str, found: dict[str, Any], number: int) -> None:
-    """Print the scores of a group: all rows, then the network class by class."""
-    print(f"\n{group}: {number} questions, voxels of {found['grid_mm']} mm")
-    for seen in ("observed", "completed"):
-        end = f" {seen}"
-        table = {
-            row: {m.removesuffix(end): v for m, v in line.items() if m.endswith(end)}
-            for row, line in found["table"].items()
-        }
-        if any(math.isfinite(value) for line in table.values() for value in line.values()):
-            print(f"{seen} classes:")
-            columns = list(next(iter(table.values())))
-            print(diagnose.markdown_table(table, columns=columns), end="\n\n")
-    rows: dict[str, dict[str, float]] = {}
-    for row, metrics in found["classes"].items():
-        for name, score in metrics["dice"].items():
-            if name != "all" and any(score[g]["defined"] for g in ("observed", "completed")):
-                mean = {g: score[g]["mean"] for g in ("observed", "completed")}
-                rows.setdefault(name, {}).update({f"{row} {g[:4]}.": v for g, v in mean.items()})
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    print("Dice by class:")
-    print(diagnose.markdown_table(rows, columns=columns), end="\n\n")
-    if "samples" in found:
-        spread = {g: found["samples"][g] for g in ("observed", "completed")}
-        columns = list(dict.fromkeys(column for row in spread.values() for column in row))
-        print(diagnose.markdown_table(spread, columns=columns), end="\n\n")
-    print(found["verdict"])
-
-
-def picture(path: Path, cfg: Config, model: Completer, asked: list[Question]) -> None:
-    """Write hearts as they went in, as they came out, and as they are."""
-    rows = []
-    for question in asked:
-        case, seen = question.case, question.observed
-        latent, middle = completion.encode_case(model, case, seen, inputs=cfg.data.inputs)
-        done = completion.decode_meshes(model, case, latent.mean, middle, spacing_mm=2.5)
-        given, truth = (completion.label_meshes(case, seen), completion.label_meshes(case))
-        known = {n: m for (n, m), k in zip(done.items(), case.known, strict=True) if k}
-        name = question.name.replace(" without", "\nwithout")
-        rows.append((name, [given, known | given, known, truth]))
-    columns = ["input", "input, completed", "the network's own", "truth"]
-    completion.heart_sheet(path, rows, columns=columns, classes=list(cfg.classes))
 
 
 def prepare(

@@ -17,8 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from libimg import data, diagnose, io, losses, phantoms, translation
-from libimg.ranges import SIGNED
+from libimg import data, diagnose, io, phantoms, translation
 from libimg.train import (
     Best,
     Ema,
@@ -84,12 +83,12 @@ def build(cfg: Config) -> dict[str, nn.Module]:
 
 def loss_settings(cfg: Config, phases: tuple[Phase, ...]) -> translation.Losses:
     """Collect what the losses need; a perceptual backbone is loaded only if it has a weight."""
-    d, distance = cfg.networks.discriminator, None
-    if any(phase.weights.get("perceptual") for phase in phases):
-        path = Path(cfg.perceptual_weights) if cfg.perceptual_weights else None
-        distance = losses.PerceptualLoss(cfg.perceptual, value_range=SIGNED, weights_path=path)
-    return translation.Losses(
-        scales=cfg.scales, mode=d.mode, conditional=d.conditional, perceptual=distance
+    return translation.losses_of(
+        cfg.networks.discriminator,
+        *(phase.weights for phase in phases),
+        scales=cfg.scales,
+        perceptual=cfg.perceptual,
+        perceptual_weights=cfg.perceptual_weights,
     )
 
 

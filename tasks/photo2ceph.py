@@ -20,10 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from libimg import cephalometry, diagnose, io, losses, translation
+from libimg import cephalometry, diagnose, io, translation
 from libimg._extras import optional
 from libimg.cephalometry import Detector, Frame, Framed, HeadPair, Heads
-from libimg.ranges import SIGNED
 from libimg.train import (
     Best,
     Muon,
@@ -107,7 +106,13 @@ def fit(cfg: Config) -> bool:
     judge = cephalometry.points_of(net, stride=cfg.detector.stride)
     built = translation.build_networks(cfg.networks, spatial_dims=2, channels=3, seed=cfg.run.seed)
     networks = {name: run.module(name, network) for name, network in built.items()}
-    opts, best, how = optimizers(cfg, run, networks), Best(), terms_of(cfg)
+    opts, best = optimizers(cfg, run, networks), Best()
+    how = translation.losses_of(
+        cfg.networks.discriminator,
+        cfg.weights,
+        perceptual=cfg.perceptual,
+        perceptual_weights=cfg.perceptual_weights,
+    )
     run.parts["best"] = best
     run.resume()
     for step in run.steps(cfg.steps):
@@ -152,15 +157,6 @@ def optimizers(cfg: Config, run: Run, networks: dict[str, nn.Module]) -> dict[st
     return made
 
 
-def terms_of(cfg: Config) -> translation.Losses:
-    """Collect what the losses need; a perceptual backbone is loaded only if it has a weight."""
-    d, distance = cfg.networks.discriminator, None
-    if cfg.weights.get("perceptual"):
-        path = Path(cfg.perceptual_weights) if cfg.perceptual_weights else None
-        distance = losses.PerceptualLoss(cfg.perceptual, value_range=SIGNED, weights_path=path)
-    return translation.Losses(mode=d.mode, conditional=d.conditional, perceptual=distance)
-
-
 def judge_of(cfg: Config, split: cephalometry.Split) -> nn.Module:
     """Train or read the judge: a landmark detector that has only seen real X-rays."""
     pairs = cephalometry.framed_pairs(cfg.data, split.train, cfg.judge_frame)
@@ -177,14 +173,9 @@ def detector(
     )
 
 
-@torch.no_grad()
 def translate(cfg: Config, net: nn.Module, photo: Tensor) -> Tensor:
     """Make an X-ray in the judge's frame from a photograph ``(3, h, w)`` in [0, 1]."""
-    box = cephalometry.box_of(cfg.frame, photo.shape[1:])
-    device = next(net.parameters()).device
-    seen = box.image(photo[None] * 2 - 1) * box.mask()
-    made = (net.eval()(seen.to(device)).clamp(-1, 1).cpu() * box.mask())[0]
-    return cephalometry.into(made, box, cephalometry.box_of(cfg.judge_frame, photo.shape[1:]))
+    return cephalometry.translate_photo(net, photo, frame=cfg.frame, judge_frame=cfg.judge_frame)
 
 
 def validate(
@@ -224,56 +215,41 @@ def restore(path: Path) -> tuple[Config, nn.Module, Callable[[Tensor], Tensor]]:
 def report(folder: Path, *, checkpoint: str = "best") -> dict[str, Any]:
     """Write ``metrics.json`` and ``panel.png`` of a run, and print the table."""
     cfg, net, judge = restore(folder / f"{checkpoint}.pt")
-    split = cephalometry.divide(cfg.data)
-    learn = cephalometry.framed_pairs(
-        cfg.data, split.train[: cfg.data.train or None], cfg.judge_frame
-    )
+    split, seen = cephalometry.divide(cfg.data), cfg.judge_frame
+    learn = cephalometry.framed_pairs(cfg.data, split.train[: cfg.data.train or None], seen)
     watch = {pair.name: pair for pair in cephalometry.load_pairs(cfg.data, split.held_out)}
-    cases = {name: cephalometry.framed(pair, cfg.judge_frame) for name, pair in watch.items()}
-    net_direct = detector(cfg, learn, source="input")
-    direct = cephalometry.points_of(net_direct, stride=cfg.detector.stride)
-    mean = torch.stack([case.xray for case in learn.values()]).mean(0)
-    place = torch.stack([case.points for case in learn.values()]).nanmean(0)
     fakes = {name: translate(cfg, net, pair.photo) for name, pair in watch.items()}
-    pictures = {
-        "real": {name: case.xray for name, case in cases.items()},
-        "real, through the frame": {
-            name: cephalometry.round_trip(pair, cfg.frame, cfg.judge_frame)
-            for name, pair in watch.items()
-        },
-        "mean X-ray": dict.fromkeys(cases, mean),
-        "G": fakes,
-    }
-    points = {
-        "mean position": dict.fromkeys(cases, place),
-        "direct, photo to landmarks": {
-            name: direct(case.photo[None])[0] for name, case in cases.items()
-        },
-    }
-    names = next(iter(watch.values())).names
-    result = cephalometry.evaluate_heads(pictures, points, cases, judge=judge, names=names)
+    rival = detector(cfg, learn, source="input")
+    how: Any = {"judge": judge, "judge_frame": seen}
+    result = cephalometry.compare_heads(
+        fakes,
+        watch,
+        learn,
+        direct=cephalometry.points_of(rival, stride=cfg.detector.stride),
+        frame=cfg.frame,
+        **how,
+    )
     result |= {"manifest": split.manifest, "checkpoint": f"{checkpoint}.pt", "train": len(learn)}
     result |= {"frame": asdict(cfg.frame), "judge_frame": asdict(cfg.judge_frame)}
-    rivals = {name: row["cases"] for name, row in result["rows"].items() if "real" not in name}
-    result["verdict"] = diagnose.verdict(rivals, metric="mre", model="G", higher=False)
     write_json(folder / "metrics.json", result)
-    errors = {name: row["mre"] for name, row in result["rows"]["G"]["cases"].items()}
-    worst = max(errors, key=errors.__getitem__)
-    shown = list(dict.fromkeys((*split.held_out[:SHOWN], worst)))  # the same of every run
-    cephalometry.head_panel(
-        folder / "panel.png",
-        {name: cases[name] for name in shown},
-        fakes,
-        {name: judge(fakes[name][None])[0] for name in shown},
-        scores=errors,
-        title=f"{folder.name}: fixed cases, then the worst of {len(cases)} held-out ones",
-    )
-    means = {m: {c: row["mean"][c]["mean"] for c in COLUMNS} for m, row in result["rows"].items()}
-    print(diagnose.markdown_table(means, columns=COLUMNS))
+    how |= {"errors": errors_of(result), "fixed": split.held_out[:SHOWN]}
+    cephalometry.run_panel(folder / "panel.png", fakes, watch, **how)
+    print(diagnose.markdown_table(means_of(result), columns=COLUMNS))
     print(f"\n{result['verdict']}")
-    print(f"Means over {len(cases)} held-out cases; mre and delta_mre in mm, l1 in [-1, 1].")
+    print(f"Means over {len(watch)} held-out cases; mre and delta_mre in mm, l1 in [-1, 1].")
     print(f"Everything is in {folder}/: look at panel.png first.")
     return result
+
+
+def errors_of(result: dict[str, Any]) -> dict[str, float]:
+    """Take the landmark error of each held-out case of G, in millimetres."""
+    return {name: row["mre"] for name, row in result["rows"]["G"]["cases"].items()}
+
+
+def means_of(result: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Take the means of every row."""
+    rows = result["rows"].items()
+    return {name: {c: row["mean"][c]["mean"] for c in COLUMNS} for name, row in rows}
 
 
 @torch.no_grad()
@@ -367,7 +343,8 @@ def curve(*, settings: Path = STORY, sizes: tuple[int, ...] = (8, 16, 32)) -> di
     """
     cfg = load_config(Config, settings)
     everything = len(cephalometry.divide(cfg.data).train)
-    errors = [errors_of(run_named(cfg, f"n{size}", train=size)) for size in sizes]
+    runs = [run_named(cfg, f"n{size}", train=size) for size in sizes]
+    errors = [list(errors_of(run).values()) for run in runs]
     found = diagnose.learning_curve(sizes, errors, predict_at=everything, same_cases=True)
     write_json(Path(cfg.run.folder) / f"{cfg.run.name}-curve.json", asdict(found))
     print(found.text)
@@ -388,10 +365,7 @@ def grid(*, settings: Path = DEFAULT, l1: tuple[float, ...] = (100, 80, 60)) -> 
         )
         for weight in l1
     }
-    rows = {
-        name: {c: result["rows"]["G"]["mean"][c]["mean"] for c in COLUMNS}
-        for name, result in runs.items()
-    }
+    rows = {name: means_of(result)["G"] for name, result in runs.items()}
     print(diagnose.markdown_table(rows, columns=COLUMNS))
 
 
@@ -405,11 +379,6 @@ def run_named(cfg: Config, name: str, *, train: int | None = None) -> dict[str, 
     )
     fit(cfg)
     return report(Path(cfg.run.folder) / cfg.run.name)
-
-
-def errors_of(result: dict[str, Any]) -> list[float]:
-    """Landmark error of each held-out case."""
-    return [row["mre"] for row in result["rows"]["G"]["cases"].values()]
 
 
 def story(*, settings: Path = STORY, sizes: tuple[int, ...] = (8, 16, 32)) -> None:

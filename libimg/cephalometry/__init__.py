@@ -10,6 +10,9 @@ from libimg.cephalometry.causes import paired_cause as paired_cause
 from libimg.cephalometry.causes import ranked as ranked
 from libimg.cephalometry.causes import sharpness_of as sharpness_of
 from libimg.cephalometry.causes import unpaired_cause as unpaired_cause
+from libimg.cephalometry.compare import compare_heads as compare_heads
+from libimg.cephalometry.compare import run_panel as run_panel
+from libimg.cephalometry.compare import translate_photo as translate_photo
 from libimg.cephalometry.detector import Detector as Detector
 from libimg.cephalometry.detector import build_detector as build_detector
 from libimg.cephalometry.detector import fit_detector as fit_detector
@@ -65,6 +68,7 @@ __all__ = [
     "blur_to_match",
     "box_of",
     "build_detector",
+    "compare_heads",
     "compare_runs",
     "detector_of",
     "diagnose_heads",
@@ -91,10 +95,12 @@ __all__ = [
     "read_landmarks",
     "read_spacing",
     "round_trip",
+    "run_panel",
     "sharpness",
     "sharpness_of",
     "stack",
     "tell",
+    "translate_photo",
     "unpaired_cause",
     "within",
     "write_heads",

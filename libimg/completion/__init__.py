@@ -57,6 +57,8 @@ from libimg.completion.plan import make_plan as make_plan
 from libimg.completion.plan import prepared as prepared
 from libimg.completion.prepare import prepare_case as prepare_case
 from libimg.completion.prepare import sample_case as sample_case
+from libimg.completion.report import completion_sheet as completion_sheet
+from libimg.completion.report import scores_text as scores_text
 
 __all__ = [
     "SCHEMES",
@@ -79,6 +81,7 @@ __all__ = [
     "class_centroids",
     "coarse_fields",
     "complete_file",
+    "completion_sheet",
     "decode_fields",
     "decode_labels",
     "decode_meshes",
@@ -112,6 +115,7 @@ __all__ = [
     "render_meshes",
     "sample_case",
     "sample_scores",
+    "scores_text",
     "shape_loss",
     "sparse",
     "write_case",

@@ -29,6 +29,7 @@ from libimg.translation.steps import Losses as Losses
 from libimg.translation.steps import discriminator_loss as discriminator_loss
 from libimg.translation.steps import generate as generate
 from libimg.translation.steps import generator_terms as generator_terms
+from libimg.translation.steps import losses_of as losses_of
 from libimg.translation.steps import middle as middle
 from libimg.translation.steps import region_weight as region_weight
 from libimg.translation.steps import register as register
@@ -61,6 +62,7 @@ __all__ = [
     "generate",
     "generator_terms",
     "hold_out",
+    "losses_of",
     "middle",
     "next_experiment",
     "plan_phases",

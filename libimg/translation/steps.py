@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,12 +15,14 @@ from libimg import gan, losses
 from libimg._types import Image
 from libimg.ranges import SIGNED
 from libimg.registration import warp
+from libimg.translation.networks import DiscriminatorConfig
 
 __all__ = [
     "Losses",
     "discriminator_loss",
     "generate",
     "generator_terms",
+    "losses_of",
     "middle",
     "region_weight",
     "register",
@@ -49,6 +52,39 @@ class Losses:
     def seen(self, batch: Batch, picture: Tensor) -> Tensor:
         """Return what D looks at: the picture, behind the input if D is conditional."""
         return torch.cat([middle(batch["input"]), picture], 1) if self.conditional else picture
+
+
+def losses_of(
+    discriminator: DiscriminatorConfig,
+    *weights: Mapping[str, Any],
+    scales: tuple[int, ...] = (1,),
+    perceptual: str = "lpips-alex",
+    perceptual_weights: str = "",
+) -> Losses:
+    """Collect what the loss terms need; a perceptual backbone is loaded only if it has a weight.
+
+    Args:
+        discriminator: settings of D; its GAN loss, and whether it sees the input.
+        weights: term to weight, of each phase.
+        scales: factors of the pooled pyramid on which L1 and SSIM are averaged.
+        perceptual: backbone of the perceptual distance.
+        perceptual_weights: its weights on disk, where they cannot be downloaded.
+
+    Example:
+        >>> from libimg.translation import DiscriminatorConfig
+        >>> losses_of(DiscriminatorConfig(mode="hinge"), {"l1": 1.0}).mode
+        'hinge'
+    """
+    distance = None
+    if any(part.get("perceptual") for part in weights):
+        path = Path(perceptual_weights) if perceptual_weights else None
+        distance = losses.PerceptualLoss(perceptual, value_range=SIGNED, weights_path=path)
+    return Losses(
+        scales=scales,
+        mode=discriminator.mode,
+        conditional=discriminator.conditional,
+        perceptual=distance,
+    )
 
 
 def middle(x: Image) -> Float[Tensor, "b 1 *spatial"]:
