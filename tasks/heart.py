@@ -20,6 +20,8 @@ import torch
 from libimg import completion, diagnose, nets
 from libimg._extras import optional
 from libimg.completion import Batch, Completer, Drop, HeartData, Plan, Sampling, Weights
+from libimg.completion.complete import check_targets
+from libimg.completion.decode import cube_grid
 from libimg.io import case_name, list_volumes
 from libimg.phantoms import HEART_CLASSES
 from libimg.train import (
@@ -38,6 +40,7 @@ from libimg.train import (
 
 DEFAULT = Path(__file__).resolve().parent / "configs" / "heart" / "default.yaml"
 BEST = "outputs/heart/default/best.pt"
+LEVELLED = 24  # training cases beside those of validation that set the levels of the surfaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +184,7 @@ def fit(cfg: Config) -> Run:
             score = completion.held_error(model, plan.held, how, flow=late)
             run.log(step + 1, {"loss": float(loss.detach()), **numbers, "val/error": score})
             if best.beats(score, "flow" if late else "shape"):
-                if late or cfg.network.bottleneck == "kl":
-                    calibrate(cfg, model, plan)
+                calibrate(cfg, model, plan, late=late)
                 run.save("best.pt", step=step + 1)
         if last:
             run.save("last.pt", step=step + 1)
@@ -190,13 +192,20 @@ def fit(cfg: Config) -> Run:
     return run
 
 
-def calibrate(cfg: Config, model: Completer, plan: Plan) -> None:
-    """Choose the spread of the draws on validation cases."""
+def calibrate(cfg: Config, model: Completer, plan: Plan, *, late: bool) -> None:
+    """Choose the levels of the surfaces, and the spread of draws on validation cases."""
     drop = cfg.data.drop if cfg.phase == 2 else Drop()
-    held = [case for cases in plan.held for case in cases[:4]]
+    held, learnt = (
+        [c for cases in sets for c in cases[:n]]
+        for sets, n in ((plan.held, 4), (plan.sets, LEVELLED))
+    )
     asked = completion.questions(held, drop=drop, each=2, seed=cfg.run.seed)
+    more = completion.questions(learnt, drop=drop, seed=cfg.run.seed)
     model.eval()
-    completion.fit_spread(model, asked, inputs=cfg.data.inputs)
+    if not late:
+        completion.fit_levels(model, [*asked, *more], inputs=cfg.data.inputs)
+    if late or cfg.network.bottleneck == "kl":
+        completion.fit_spread(model, asked, inputs=cfg.data.inputs)
     model.train()
 
 
@@ -216,6 +225,14 @@ def restore(checkpoint: Path) -> tuple[Config, Completer]:
     return cfg, model
 
 
+def at_least(lowest: int, **values: int) -> None:
+    """Raise ``ValueError`` unless every named number is the lowest that makes sense, or more."""
+    for name, value in values.items():
+        if value < lowest:
+            msg = f"{name} must be {lowest} or more, got {value}"
+            raise ValueError(msg)
+
+
 def evaluate(run: str, *, checkpoint: str = "best", stride: int = 0, samples: int = 8) -> None:
     """Score a finished run on the cases held out, beside the baselines.
 
@@ -223,8 +240,10 @@ def evaluate(run: str, *, checkpoint: str = "best", stride: int = 0, samples: in
         run: folder of the run.
         checkpoint: ``best`` or ``last``.
         stride: every how many voxels of the labels are scored; 0 takes that of the run.
-        samples: completions of each case, where the network can draw them.
+        samples: completions of each case, where the network can draw them; at least 2.
     """
+    at_least(0, stride=stride)
+    at_least(2, samples=samples)
     report(Path(run), checkpoint=checkpoint, stride=stride, samples=samples)
 
 
@@ -272,9 +291,10 @@ def prepare(
             If not given, what a file lacks counts as unlabelled.
         classes: name to label; the ten of the heart if not given.
         sampling: points of each case.
-        workers: processes.
+        workers: processes; with 1 no other is started.
         seed: of the points.
     """
+    at_least(1, workers=workers)
     table = dict(HEART_CLASSES) if classes is None else classes
     how: Any = {"classes": table, "labelled": labelled, "sampling": sampling, "workers": workers}
     counts = {"prepared": 0, "kept": 0, "failed": 0}
@@ -311,22 +331,29 @@ def infer(
         keep: leave the labels that were given as they are.
         suffix: of the meshes: ``.ply``, ``.vtp``, ``.obj``, or ``.stl`` (one file a class).
     """
+    at_least(0, samples=samples)
+    names = {
+        path: [f"{case_name(path)}_sample{i}" for i in range(samples)] or [case_name(path)]
+        for path in list_volumes(Path(input))
+    }
+    check_targets(names, Path(output), suffix=suffix)
     cfg, net = restore(Path(model))
+    cube_grid(cfg.data.sampling.half_mm, spacing_mm=spacing_mm)
     how: Any = {"classes": cfg.classes, "inputs": cfg.data.inputs, "observed": observed}
     how |= {"sampling": cfg.data.sampling, "spacing_mm": spacing_mm}
     failed = 0
-    for path in list_volumes(Path(input)):
-        for number in range(max(samples, 1)):
+    for path, own in names.items():
+        for number, name in enumerate(own):
             try:
                 draw = number if samples else None
                 done = completion.complete_file(path, net, sample=draw, **how)
-                name = f"{case_name(path)}_sample{number}" if samples else case_name(path)
                 files = completion.write_completion(
                     done, Path(output), name=name, keep=keep, suffix=suffix
                 )
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, MemoryError, RuntimeError) as error:
                 failed += 1
-                print(f"failed: {error}")
+                reason = str(error).removeprefix(f"{path}: ") or type(error).__name__
+                print(f"failed: {path}: {reason}")
                 break
             given = [n for n, o in zip(cfg.classes, done.observed, strict=True) if o]
             print(f"{path}: from {', '.join(given)} -> {', '.join(map(str, files))}")
@@ -349,10 +376,12 @@ def reconstruct(
         input: NIfTI file.
         output: folder.
         model: checkpoint.
-        steps: of the fit.
+        steps: of the fit; 0 leaves it at the encoder's answer.
         weights: also fit a copy of the decoder to this one heart.
         spacing_mm: of the distances that are asked for.
     """
+    at_least(0, steps=steps)
+    check_targets({Path(input): [case_name(Path(input))]}, Path(output))
     cfg, net = restore(Path(model))
     how: Any = {"classes": cfg.classes, "inputs": cfg.data.inputs, "spacing_mm": spacing_mm}
     rows: dict[str, dict[str, float]] = {}

@@ -1,6 +1,10 @@
 """Completion: preparing label maps, batches, middles, baselines, scores, files."""
 
 import json
+import math
+import os
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libimg import completion, losses
-from libimg.completion import Case, Centre, Completer, Drop, Question, Sampling
+from libimg.completion import Case, Centre, Completer, Drop, Outcome, Question, Sampling, folders
 from libimg.completion import model as model_module
+from libimg.completion.complete import check_targets
 from libimg.nets import LatentFlow, VecSetAutoencoder
 from libimg.shapes import Mesh, apply_rigid, sample_rigid
 
@@ -84,6 +89,8 @@ def bad_files(folder: Path) -> dict[str, Path]:
         "fraction": save(folder / "fraction.nii.gz", fraction),
         "missing": save(folder / "missing.nii.gz", labels, code=0),
         "flat": save(folder / "flat.nii.gz", labels[:, :, 13:14]),
+        "full": save(folder / "full.nii.gz", np.full((9, 9, 9), 3, np.int16)),
+        "huge": save(folder / "huge.nii.gz", np.where(labels == 3, 3e9, 0).astype(np.float32)),
     }
     image = nib.Nifti1Image(labels, skew)
     image.header["qform_code"] = 0
@@ -101,12 +108,15 @@ def test_bad_files_are_listed_with_their_reason_and_stop_nothing(tmp_path: Path)
         for o in completion.prepare_folder(tmp_path / "in", tmp_path / "out", **how)
     }
     reasons = {name: o.notes for name, o in found.items() if o.state == "failed"}
-    assert reasons.keys() == {"outside", "empty", "fraction", "missing", "flat", "sheared", "cut"}
+    wanted = {"outside", "empty", "fraction", "missing", "flat", "full", "huge", "sheared", "cut"}
+    assert reasons.keys() == wanted
     assert "7, 9" in reasons["outside"]
     assert "empty" in reasons["empty"]
     assert "2.5" in reasons["fraction"]
     assert "affine is missing" in reasons["missing"]
     assert "two voxels" in reasons["flat"]
+    assert "shell has no surface inside the volume" in reasons["full"]
+    assert "at most 32767, got 3e+09" in reasons["huge"]
     assert "sheared" in reasons["sheared"]
     assert "not a readable" in reasons["cut"]
     assert found["good"].state == "prepared"
@@ -146,6 +156,152 @@ def test_what_is_prepared_is_kept_until_the_file_or_the_question_changes(tmp_pat
     assert [state(), state()] == ["prepared", "kept"]
     (target / "a.h5").write_bytes((target / "a.h5").read_bytes()[:500])
     assert state() == "prepared"
+
+
+def test_no_case_is_left_of_a_file_that_fails_now(tmp_path: Path) -> None:
+    path, target = save(tmp_path / "in" / "a.nii.gz", blobs()), tmp_path / "out"
+    how = {"classes": CLASSES, "sampling": PLAN}
+    assert [o.state for o in completion.prepare_folder(tmp_path / "in", target, **how)] == [
+        "prepared"
+    ]
+    path.write_bytes(path.read_bytes()[:40])
+    (found,) = completion.prepare_folder(tmp_path / "in", target, **how)
+    assert found.state == "failed"
+    assert "a.h5 of an earlier run is now a.h5.stale" in found.notes
+    assert [file.name for file in target.iterdir()] == ["a.h5.stale"]
+    (found,) = completion.prepare_folder(tmp_path / "in", target, **how)
+    assert "stale" not in found.notes
+
+
+def test_two_files_of_one_name_are_not_prepared_as_one(tmp_path: Path) -> None:
+    for name in ("a.nii.gz", "a.nii"):
+        save(tmp_path / "in" / name, blobs())
+    how = {"classes": CLASSES, "sampling": PLAN}
+    for state in ("prepared", "kept"):
+        found = {
+            o.source.name: o
+            for o in completion.prepare_folder(tmp_path / "in", tmp_path / "out", **how)
+        }
+        assert {name: o.state for name, o in found.items()} == {
+            "a.nii": state,
+            "a.nii.gz": "failed",
+        }
+        assert "a.nii.gz and a.nii would both become a.h5" in found["a.nii.gz"].notes
+    assert (tmp_path / "out" / "a.h5").is_file()
+
+
+@pytest.mark.parametrize("bad", [{"LV": 40000}, {"LV": 0}, {"LV": 3, "LA": 3}, {}])
+def test_bad_tables_of_classes_are_refused_at_once(
+    bad: dict[str, int], tmp_path: Path, cases: list[Case]
+) -> None:
+    message = "different labels from 1 to 32767, got"
+    with pytest.raises(ValueError, match=message):
+        next(completion.prepare_folder(save(tmp_path / "a.nii", blobs()), tmp_path, classes=bad))
+    with pytest.raises(ValueError, match=message):
+        completion.read_labels(tmp_path / "a.nii", classes=bad)
+    completion.write_case(tmp_path / "a.h5", replace(cases[0], classes=bad))
+    with pytest.raises(ValueError, match=rf"a\.h5: classes must be .* {message}"):
+        completion.load_case(tmp_path / "a.h5")
+
+
+def test_misspelt_labelled_classes_are_refused_at_once(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", blobs())
+    (tmp_path / "a.h5").write_bytes(b"of an earlier run")
+    with pytest.raises(ValueError, match="unknown classes"):
+        next(completion.prepare_folder(path, tmp_path, classes=CLASSES, labelled=["core", "LV"]))
+    assert (tmp_path / "a.h5").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, bad) for name in ("surface", "near", "volume", "grid") for bad in (0, -5)),
+        *((n, bad) for n in ("band_mm", "half_mm", "margin_mm") for bad in (0.0, -1.0, math.inf)),
+        ("half_mm", math.nan),
+        ("sigmas_mm", ()),
+        ("sigmas_mm", (1.0, math.inf)),
+        ("sigmas_mm", (-1.0,)),
+    ],
+)
+def test_sampling_names_what_it_refuses(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^sampling\.{name}"):
+        Sampling(**{name: value})
+
+
+@pytest.mark.parametrize(("factor", "noted"), [(1e-3, True), (1, False), (1e3, True)])
+def test_sizes_that_no_heart_has_are_noted(factor: float, noted: bool, tmp_path: Path) -> None:
+    affine = AFFINE * np.array([factor, factor, factor, 1])
+    affine[:3, :3] *= 2
+    path = save(tmp_path / "a.nii.gz", blobs(), affine)
+    notes = completion.read_labels(path, classes=CLASSES).notes
+    assert any("is the header in metres or micrometres?" in note for note in notes) == noted
+    assert all(f"spacing {4 * factor:g} mm, the volume is {120 * factor:g} mm" in n for n in notes)
+
+
+class Pool:
+    """One process after the other; a file called ``kill`` takes the process with it."""
+
+    unable = False
+    sizes: list[int]
+
+    def __init__(self, number: int, *_: object) -> None:
+        self.sizes.append(number)
+        self.broken = self.unable
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, work: Any, job: folders.Job) -> "Future[Any]":
+        if self.broken:
+            raise BrokenProcessPool
+        done: Future[Any] = Future()
+        self.broken = work is not repr and "kill" in job[0].name
+        if self.broken:
+            done.set_exception(BrokenProcessPool())
+        else:
+            done.set_result(work(job))
+        return done
+
+
+def keep_or_die(job: folders.Job) -> Outcome:
+    if "kill" in job[0].name:
+        os._exit(9)
+    return Outcome(job[0], job[1], "prepared", "")
+
+
+FILES = ("kill0", "a", "b", "kill1", "c", "d", "e")
+
+
+def killed(target: Path) -> dict[str, str]:
+    """States of seven files, two of which take their process with them."""
+    jobs = [(Path(name), target / f"{name}.h5") for name in FILES]
+    jobs[0][1].write_bytes(b"of an earlier run")
+    found = list(folders._parallel(keep_or_die, jobs, 2))
+    assert len(found) == len(FILES)
+    assert [p.name for p in target.iterdir()] == ["kill0.h5.stale"]
+    assert all("was killed" in o.notes for o in found if o.state == "failed")
+    return {o.source.name: o.state for o in found}
+
+
+def test_only_the_file_that_kills_its_process_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(Pool, "sizes", [], raising=False)
+    expected = {name: "failed" if "kill" in name else "prepared" for name in FILES}
+    assert killed(tmp_path) == expected
+    assert Pool.sizes.count(2) == 3  # most are still done side by side
+    monkeypatch.setattr(Pool, "unable", True)
+    with pytest.raises(RuntimeError, match="workers=2: processes die at once"):
+        next(folders._parallel(keep_or_die, [(Path(n), tmp_path / n) for n in FILES], 2))
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_take_no_other_file_along(tmp_path: Path) -> None:
+    assert killed(tmp_path) == {n: "failed" if "kill" in n else "prepared" for n in FILES}
 
 
 @pytest.mark.slow
@@ -342,7 +498,7 @@ def test_baselines_find_a_case_they_know(cases: list[Case], centre: Centre) -> N
         hidden = torch.where(observed[:, None, None, None], fields, torch.nan)
         found = baselines(hidden, observed)
         torch.testing.assert_close(found["nearest case"], fields, atol=1e-4, rtol=1e-4)
-        error = {name: float((f - fields)[0].abs().mean()) for name, f in found.items()}
+        error = {name: float((f - fields)[0].std()) for name, f in found.items()}  # but for level
         assert error["linear model"] < 0.7 * error["mean shape"]
         garbage = torch.where(observed[:, None, None, None], fields, 99.0)
         for name, field in baselines(garbage, observed).items():
@@ -482,6 +638,71 @@ def test_two_of_three_classes_give_all_on_the_same_grid(tmp_path: Path, model: C
     assert only.observed.tolist() == [False, True, False]
     with pytest.raises(ValueError, match="none of the labelled"):
         completion.complete_file(path, model, observed=["side"], **how)
+
+
+def test_nothing_is_written_over_what_is_read(tmp_path: Path, model: Completer) -> None:
+    path = save(tmp_path / "in" / "a.nii.gz", blobs(9))
+    before = path.read_bytes()
+    how = {"classes": CLASSES, "inputs": 60, "sampling": PLAN, "spacing_mm": 8.0}
+    done = completion.complete_file(path, model, **how)
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    for target in (tmp_path / "in", tmp_path / "link", tmp_path / "in" / ".." / "in"):
+        with pytest.raises(ValueError, match=r"would be written over .*a\.nii\.gz"):
+            completion.write_completion(done, target)
+    with pytest.raises(ValueError, match=r"suffix must be one of \.ply.* got '\.xyz'"):
+        completion.write_completion(done, tmp_path / "out", suffix=".xyz")
+    assert not (tmp_path / "out").exists()
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["a.nii.gz"]
+    completion.write_completion(done, tmp_path / "in", name="b")
+    assert path.read_bytes() == before
+
+
+def test_targets_are_checked_for_all_files_together(tmp_path: Path) -> None:
+    first = save(tmp_path / "a.nii.gz", blobs())
+    other = save(tmp_path / "a_sample0.nii.gz", blobs())
+    names = {first: ["a_sample0", "a_sample1"], other: ["a_sample0_sample0"]}
+    with pytest.raises(ValueError, match=r"answer for .*a\.nii\.gz .* over .*a_sample0\.nii\.gz"):
+        check_targets(names, tmp_path)
+    check_targets(names, tmp_path / "out")
+    with pytest.raises(NotADirectoryError, match="this is a file"):
+        check_targets(names, first)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *(
+            ({"spacing_mm": bad}, "spacing_mm must be above 0 and at most 40")
+            for bad in (0.0, -2.0)
+        ),
+        *(({"spacing_mm": bad}, "spacing_mm must") for bad in (math.nan, math.inf, 41.0)),
+        ({"fit_steps": -1}, "fit_steps must be 0 or more, got -1"),
+    ],
+)
+def test_bad_questions_are_refused_before_the_file_is_read(
+    changes: dict[str, Any], message: str, model: Completer, tmp_path: Path
+) -> None:
+    how = {"classes": CLASSES, "inputs": 60, "sampling": PLAN, **changes}
+    with pytest.raises(ValueError, match=message):
+        completion.complete_file(tmp_path / "nothing.nii", model, **how)
+
+
+def test_a_class_that_fills_the_volume_is_no_traceback(tmp_path: Path, model: Completer) -> None:
+    path = save(tmp_path / "a.nii.gz", np.full((9, 9, 9), 5, np.int16))
+    with pytest.raises(ValueError, match=r"a\.nii\.gz: core has no surface inside the volume"):
+        completion.complete_file(path, model, classes=CLASSES, inputs=60, sampling=PLAN)
+
+
+def test_counts_of_draws_and_steps_are_refused(cases: list[Case], model: Completer) -> None:
+    latent, middle = completion.encode_case(model, cases[0], cases[0].labelled, inputs=60)
+    for number in (-1, 0, 1):
+        for function in (completion.sample_scores, completion.fit_spread):
+            with pytest.raises(ValueError, match=f"number must be 2 or more draws.* {number}"):
+                function(model, [], inputs=60, number=number)
+    for steps in (-1, 0):
+        with pytest.raises(ValueError, match=f"steps must be 1 or more, got {steps}"):
+            completion.fit_latent(model, cases[0], latent.mean, middle, steps=steps)
 
 
 def test_fitting_brings_the_decoder_closer(tmp_path: Path, model: Completer) -> None:

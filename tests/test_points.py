@@ -363,6 +363,9 @@ def test_a_gpu_gives_the_same_points() -> None:
         ({"fields": torch.ones(2, 1, 4, 4)}, "at least 2 voxels wide"),
         ({"sigmas_mm": ()}, "at least one standard deviation"),
         ({"sigmas_mm": (1.0, 0.0)}, r"sigmas_mm\[1\] must be above 0"),
+        ({"sigmas_mm": (math.inf,)}, r"sigmas_mm\[0\] must be above 0 and finite, got inf"),
+        ({"sigmas_mm": (1.0, math.nan)}, r"sigmas_mm\[1\] must be above 0 and finite, got nan"),
+        ({"spacing_mm": (1, 1, math.inf)}, r"spacing_mm\[2\] must be above 0 and finite"),
     ],
 )
 def test_samplers_refuse(change: dict[str, object], message: str) -> None:

@@ -384,6 +384,11 @@ def test_bad_input_is_refused(unchecked):
     for wrong in ([], [1, 1], [1, 2, 1], range(40000)):
         with pytest.raises(ValueError, match="classes must be 1 to 32767 different labels"):
             signed_distance(labels, **{**good, "classes": wrong})
+    for wrong in ([1.9], [1, 2.0], [None]):
+        with pytest.raises(TypeError, match="classes must be integers, got"):
+            signed_distance(labels, **{**good, "classes": wrong})
+        with pytest.raises(TypeError, match="classes must be integers, got"):
+            present_classes(labels, classes=wrong)
     for wrong in ((1, 1), (1, 1, 0), (1, -1, 1), (1, 1, math.nan), (1, math.inf, 1), (1,) * 4):
         with pytest.raises(ValueError, match="spacing_mm must be three finite lengths above 0"):
             signed_distance(labels, **{**good, "spacing_mm": wrong})

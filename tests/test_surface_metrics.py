@@ -143,7 +143,7 @@ def test_laws_of_surfaces(seed: int, spacing: tuple[float, ...], elements: str) 
     shares = [there.dice(tolerance_mm=t) for t in (0, 0.5, 1, 2, 50)]
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    percentiles = [there.hausdorff(p) for p in (0, 50, 90, 100)]
+    percentiles = [there.hausdorff(p) for p in (1, 50, 90, 100)]
     assert percentiles == sorted(percentiles)
     assert there.mean() <= percentiles[-1] + 1e-9
     twice = surface_distances(a, b, spacing_mm=[2 * s for s in spacing], elements=elements)
@@ -271,6 +271,11 @@ def test_refusals_of_surfaces(unchecked: None) -> None:
         inspect.unwrap(surface_distances)(a, a, spacing_mm=UNIT, elements="faces")
     with pytest.raises(ValueError, match="tolerance_mm must be at least 0, got -1"):
         surface_dice(a[None, None], a[None, None], tolerance_mm=-1, spacing_mm=UNIT)
+    for bad in (0.0, -5.0, 100.5, 101.0, math.nan):
+        for target in (a, torch.zeros_like(a)):
+            found = inspect.unwrap(surface_distances)(a, target, spacing_mm=UNIT)
+            with pytest.raises(ValueError, match="percentile must be above 0 and at most 100"):
+                found.hausdorff(bad)
     with pytest.raises(TypeError, match="both boolean or both integer"):
         hausdorff95(a[None, None], a[None, None].long(), spacing_mm=UNIT)
     with pytest.raises(ValueError, match="need classes="):

@@ -41,6 +41,7 @@ from libimg.completion.hearts import build_hearts as build_hearts
 from libimg.completion.hearts import phantom_case as phantom_case
 from libimg.completion.labels import LabelMap as LabelMap
 from libimg.completion.labels import read_labels as read_labels
+from libimg.completion.levels import fit_levels as fit_levels
 from libimg.completion.model import Completer as Completer
 from libimg.completion.model import MeanShape as MeanShape
 from libimg.completion.model import learn_shape as learn_shape
@@ -94,6 +95,7 @@ __all__ = [
     "fit_baselines",
     "fit_centre",
     "fit_latent",
+    "fit_levels",
     "fit_spread",
     "flow_loss",
     "heart_sheet",

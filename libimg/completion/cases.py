@@ -1,6 +1,7 @@
 """A heart as a training sample: points, distances, a coarse field, its labels and their frame."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from libimg.completion.labels import check_classes
 from libimg.shapes import Frame
 
 __all__ = ["Case", "Sampling", "class_mask", "cube_points", "load_case", "write_case"]
@@ -34,6 +36,10 @@ class Sampling:
         half_mm: half the side of the cube that becomes [-1, 1]: one scale for all cases.
         margin_mm: kept around the heart's box.
 
+    Raises:
+        ValueError: a number of points or voxels is not whole and above 0, or a length is not
+            finite and above 0.
+
     Example:
         >>> Sampling(grid=32).half_mm
         100.0
@@ -47,6 +53,22 @@ class Sampling:
     band_mm: float = 20.0
     half_mm: float = 100.0
     margin_mm: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("surface", "near", "volume", "grid"):
+            count = getattr(self, name)
+            if not isinstance(count, int) or count < 1:
+                msg = f"sampling.{name} must be a whole number above 0, got {count}"
+                raise ValueError(msg)
+        lengths = {f"sigmas_mm[{i}]": sigma for i, sigma in enumerate(self.sigmas_mm)}
+        lengths |= {name: getattr(self, name) for name in ("band_mm", "half_mm", "margin_mm")}
+        for name, length in lengths.items():
+            if not 0 < length < math.inf:
+                msg = f"sampling.{name} must be a finite length above 0, got {length}"
+                raise ValueError(msg)
+        if not self.sigmas_mm:
+            msg = "sampling.sigmas_mm must name at least one standard deviation, got none"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True)
@@ -187,7 +209,8 @@ def load_case(path: Path, *, volumes: bool = True) -> Case:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is none of these, or of another version.
+        ValueError: the file is none of these, of another version, or has classes or sampling that
+            are refused today.
 
     Example:
         >>> import tempfile
@@ -216,7 +239,12 @@ def load_case(path: Path, *, volumes: bool = True) -> Case:
         n: torch.from_numpy(v.astype("f4") if v.dtype == np.float16 else v) for n, v in read.items()
     }
     plan = about["sampling"]
-    sampling = Sampling(**{**plan, "sigmas_mm": tuple(plan["sigmas_mm"])})
+    try:
+        check_classes(about["classes"])
+        sampling = Sampling(**{**plan, "sigmas_mm": tuple(plan["sigmas_mm"])})
+    except ValueError as error:
+        msg = f"{path}: {error}"
+        raise ValueError(msg) from error
     frame = Frame.from_dict(about["frame"])
     same: Any = {"name": about["name"], "classes": about["classes"], "source": about["source"]}
     none: Any = {} if volumes else {"grid": None, "labels": None}

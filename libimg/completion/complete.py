@@ -12,7 +12,7 @@ from torch import Tensor
 
 from libimg import metrics
 from libimg.completion.cases import Case, Sampling
-from libimg.completion.decode import decode_fields, grid_meshes
+from libimg.completion.decode import cube_grid, decode_fields, grid_meshes
 from libimg.completion.evaluate import encode_case
 from libimg.completion.fitting import fit_latent
 from libimg.completion.labels import LabelMap, read_labels
@@ -27,9 +27,11 @@ from libimg.shapes import (
     query_grid,
     write_mesh,
 )
+from libimg.shapes.mesh_files import MESH_SUFFIXES
 
 __all__ = [
     "Completion",
+    "check_targets",
     "complete_file",
     "decode_labels",
     "dice_of",
@@ -90,12 +92,14 @@ def complete_file(
         observed: classes to look at: one of them without a voxel is absent. If None, those with
             a voxel; all others are completed.
         spacing_mm: of the fields that are asked for.
-        fit_steps: of `fit_latent` on the observed classes; 0 takes the encoder's answer.
+        fit_steps: of `fit_latent` on the observed classes; 0 takes the encoder's answer, less
+            is refused.
         fit_weights: fit the weights of a copy of the model, too.
         sample: seed of a draw; None for the one answer without a draw.
 
     Raises:
-        ValueError: the file cannot be used, or no observed class has a voxel.
+        ValueError: the file cannot be used, no observed class has a voxel, or ``spacing_mm`` or
+            ``fit_steps`` are out of range.
 
     Example:
         >>> import tempfile
@@ -112,6 +116,10 @@ def complete_file(
         >>> done.fields.shape, int(done.observed.sum()), len(done.meshes())
         (torch.Size([10, 25, 25, 25]), 1, 10)
     """
+    cube_grid(sampling.half_mm, spacing_mm=spacing_mm)
+    if fit_steps < 0:
+        msg = f"fit_steps must be 0 or more, got {fit_steps}"
+        raise ValueError(msg)
     found = read_labels(path, classes=classes, margin_mm=sampling.margin_mm)
     case = sample_case(found, labelled=observed, sampling=sampling)
     seen = case.labelled
@@ -123,7 +131,8 @@ def complete_file(
     if fit_steps:
         model = copy.deepcopy(model) if fit_weights else model
         code = fit_latent(model, case, code, middle, steps=fit_steps, weights=fit_weights)
-    fields, origin = decode_fields(model, case, code, middle, spacing_mm=spacing_mm)
+    how: Any = {"spacing_mm": spacing_mm, "levelled": sample is None and not fit_steps}
+    fields, origin = decode_fields(model, case, code, middle, **how)
     spacing: Any = 3 * (spacing_mm,)
     return Completion(found, case, seen, fields, spacing, origin, code, middle)
 
@@ -178,6 +187,52 @@ def dice_of(done: Completion) -> dict[str, float]:
     return {**dict(zip(names, values, strict=True)), "mean": sum(values) / len(values)}
 
 
+def check_targets(
+    names: Mapping[Path, Sequence[str]], target: Path, *, suffix: str = ".ply"
+) -> None:
+    """Refuse, before anything is computed, what `write_completion` could not write.
+
+    Args:
+        names: label maps, and for each of them the names of what is made of it.
+        target: folder to write to.
+        suffix: of the meshes.
+
+    Raises:
+        ValueError: a label map would be written over one that is read (be it under another name,
+            by a link), or two would be written to one file; or no mesh has that suffix.
+        NotADirectoryError: ``target`` is a file.
+
+    Example:
+        >>> check_targets({Path("a/x.nii"): ["x"], Path("a/x.nii.gz"): ["x"]}, Path("out"))
+        Traceback (most recent call last):
+        ValueError: a/x.nii and a/x.nii.gz would both be written to out/x.nii.gz: rename one
+    """
+    if suffix.lower() not in MESH_SUFFIXES:
+        msg = f"suffix must be one of {', '.join(MESH_SUFFIXES)}, got {suffix!r}"
+        raise ValueError(msg)
+    if target.exists() and not target.is_dir():
+        msg = f"{target}: expected a folder to write to, this is a file"
+        raise NotADirectoryError(msg)
+    read = {_identity(source): source for source in names if source.exists()}
+    taken: dict[Path, Path] = {}
+    for source, own in names.items():
+        for path in (target / f"{name}.nii.gz" for name in own):
+            if path.exists() and _identity(path) in read:
+                msg = f"{path}: the answer for {source} would be written over "
+                msg += f"{read[_identity(path)]}, which is read: choose another output folder"
+                raise ValueError(msg)
+            if path in taken:
+                msg = f"{taken[path]} and {source} would both be written to {path}: rename one"
+                raise ValueError(msg)
+            taken[path] = source
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Tell a file apart from all others, whatever it is called."""
+    about = path.stat()
+    return about.st_dev, about.st_ino
+
+
 def write_completion(
     done: Completion, target: Path, *, name: str = "", keep: bool = True, suffix: str = ".ply"
 ) -> list[Path]:
@@ -191,6 +246,10 @@ def write_completion(
         name: of the files, without suffix; that of the label map if empty.
         keep: see `decode_labels`; the meshes of observed classes are theirs as given, too.
         suffix: ``.ply``, ``.vtp``, ``.obj`` or ``.stl``.
+
+    Raises:
+        ValueError: this would write over the label map that was read, or the suffix is another;
+            nothing is written then.
 
     Example:
         >>> import tempfile
@@ -208,6 +267,7 @@ def write_completion(
         ['.gz', '.ply']
     """
     name = name or done.found.name
+    check_targets({done.found.path: [name]}, target, suffix=suffix)
     path = target / f"{name}.nii.gz"
     write_volume(path, decode_labels(done, keep=keep).float(), like=done.found.volume)
     given = label_meshes(done.case, done.observed) if keep else {}

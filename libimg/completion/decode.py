@@ -12,7 +12,21 @@ from libimg.completion.fields import sparse
 from libimg.completion.model import Completer
 from libimg.shapes import Mesh, extract_mesh, query_grid
 
-__all__ = ["decode_fields", "decode_meshes", "grid_meshes"]
+__all__ = ["cube_grid", "decode_fields", "decode_meshes", "grid_meshes"]
+
+
+def cube_grid(half_mm: float, *, spacing_mm: float) -> int:
+    """Voxels along each side of the cube; a spacing that leaves less than 3 is refused.
+
+    Example:
+        >>> cube_grid(100.0, spacing_mm=2.0)
+        101
+    """
+    if not 0 < spacing_mm <= half_mm:
+        msg = f"spacing_mm must be above 0 and at most {half_mm:g} (half the cube), "
+        msg += f"got {spacing_mm}"
+        raise ValueError(msg)
+    return 2 * round(half_mm / spacing_mm) + 1
 
 
 def grid_meshes(
@@ -52,7 +66,8 @@ def decode_meshes(
         >>> list(meshes)[:3], len(meshes["LV"].faces) > 100
         (['Myocardium', 'LA', 'LV'], True)
     """
-    fields, origin = decode_fields(model, case, code, middle, spacing_mm=spacing_mm)
+    how: Any = {"spacing_mm": spacing_mm, "levelled": True}
+    fields, origin = decode_fields(model, case, code, middle, **how)
     return grid_meshes(case, fields, spacing_mm, origin)
 
 
@@ -63,6 +78,7 @@ def decode_fields(
     middle: Float[Tensor, " 3"],
     *,
     spacing_mm: float,
+    levelled: bool = False,
     chunk: int = 1 << 15,
 ) -> tuple[Float[Tensor, "k d h w"], tuple[float, float, float]]:
     """Ask for all distances in the cube around the middle, on axes parallel to the labels'.
@@ -73,10 +89,15 @@ def decode_fields(
         code: latents.
         middle: of `encode_case`.
         spacing_mm: of the grid.
+        levelled: take the surfaces at the levels of `fit_levels`: for the encoder's answer, which
+            is a mean, and neither for a draw nor for fitted latents.
         chunk: points asked for at once.
 
     Returns:
         Fields in mm, and the place of their first voxel in array millimetres of the case.
+
+    Raises:
+        ValueError: ``spacing_mm`` is not above 0, or more than half the cube.
 
     Example:
         >>> from libimg.completion import encode_case, learn_shape, phantom_case
@@ -90,9 +111,9 @@ def decode_fields(
         torch.Size([10, 25, 25, 25])
     """
     half = case.sampling.half_mm
-    size = 2 * round(half / spacing_mm) + 1
+    size = cube_grid(half, spacing_mm=spacing_mm)
     first = case.frame.to_mm(middle[None])[0] - (size - 1) / 2 * spacing_mm
-    ask = field_reader(model, code, middle, half_mm=half)
+    ask = field_reader(model, code, middle, half_mm=half, levelled=levelled)
 
     def read(points: Tensor) -> Tensor:
         return ask(case.frame.to_unit(points))

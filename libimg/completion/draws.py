@@ -34,7 +34,7 @@ def sample_scores(
         model: with a flow, or a KL bottleneck.
         asked: questions.
         inputs: points that the model gets.
-        number: completions of each.
+        number: completions of each, at least 2.
         points: places near each class.
         seed: of the draws.
 
@@ -42,6 +42,9 @@ def sample_scores(
         ``observed`` and ``completed``: ``spread_mm`` (standard deviation of the draws),
         ``error_mm`` of their mean, ``best_mm`` (the best draw's), ``coverage`` of the truth by
         the draws (``coverage_if_calibrated`` beside it) and ``correlation`` of error and spread.
+
+    Raises:
+        ValueError: ``number`` is below 2, which have no spread.
 
     Example:
         >>> from libimg.completion import Drop, learn_shape, phantom_case, questions
@@ -55,6 +58,7 @@ def sample_scores(
         >>> found["coverage_if_calibrated"], sorted(found["completed"])[:3]
         (0.5, ['best_mm', 'correlation', 'coverage'])
     """
+    _several(number)
     rows: dict[str, dict[str, dict[str, float]]] = {"observed": {}, "completed": {}}
     for q in asked:
         case = q.case
@@ -107,12 +111,15 @@ def fit_spread(
         model: with a flow, or a KL bottleneck.
         asked: questions about validation cases.
         inputs: points that the model gets.
-        number: completions of each.
+        number: completions of each, at least 2.
         points: places near each completed class (each class, if none is completed).
         seed: of the draws.
 
     Returns:
         The factor, from 1 to 6.
+
+    Raises:
+        ValueError: ``number`` is below 2, which have no spread.
 
     Example:
         >>> from libimg.completion import Drop, learn_shape, phantom_case, questions
@@ -129,6 +136,7 @@ def fit_spread(
         Gneiting and Raftery, Strictly proper scoring rules, JASA 102, 2007, equation 21, with
         the unbiased mean over pairs of draws.
     """
+    _several(number)
     scores = dict.fromkeys(SPREADS, 0.0)
     for q in asked:
         case = q.case
@@ -148,6 +156,12 @@ def fit_spread(
     best = min(scores, key=lambda spread: scores[spread])
     model.shape.spread.fill_(best)
     return best
+
+
+def _several(number: int) -> None:
+    if number < 2:
+        msg = f"number must be 2 or more draws, or there is no spread, got {number}"
+        raise ValueError(msg)
 
 
 def _distances(

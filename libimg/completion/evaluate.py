@@ -177,7 +177,8 @@ def _answers(
     rows: dict[str, Callable[[Tensor], Tensor]] = {}
     for name, model in models.items():
         latent, middle = encode_case(model, case, observed, inputs=inputs)
-        rows[name] = field_reader(model, latent.mean, middle, half_mm=case.sampling.half_mm)
+        how: Any = {"half_mm": case.sampling.half_mm, "levelled": True}
+        rows[name] = field_reader(model, latent.mean, middle, **how)
     if baselines is not None:
         middle = observed_middle(case, observed, baselines.centre)
         fields = coarse_fields(case, middle)
@@ -188,17 +189,21 @@ def _answers(
 
 
 def field_reader(
-    model: Completer, code: Tensor, middle: Tensor, *, half_mm: float
+    model: Completer, code: Tensor, middle: Tensor, *, half_mm: float, levelled: bool
 ) -> Callable[[Tensor], Tensor]:
-    """Return the distances in mm as a function of points of the case's cube; no gradient."""
+    """Return the distances in mm as a function of points of the case's cube; no gradient.
+
+    Levelled, for an answer without a draw, they are those to the surfaces of `fit_levels`.
+    """
     with torch.no_grad():
         features = model.net.expand(code)
+    levels = model.shape.levels.cpu() if levelled else 0.0
 
     def read(points: Tensor) -> Tensor:
         place = (points - middle)[None].to(features.device)
         with torch.no_grad():
             found: Tensor = model.shape(place) + model.net.read(features, place).float()
-        return found[0].cpu() * half_mm
+        return found[0].cpu() * half_mm - levels
 
     return read
 

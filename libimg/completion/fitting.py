@@ -37,13 +37,16 @@ def fit_latent(
         case: its labelled classes are fitted.
         code: latents to start from.
         middle: of the heart in the cube of the case's frame.
-        steps: of Adam.
+        steps: of Adam, at least 1.
         queries: points in each step, half of them near the classes.
         rate: of Adam; a tenth of it for weights.
         stay: weight of the mean squared distance from the start, which stands in for a prior.
         weights: also fit the decoder's weights, in place: a reconstruction of this one heart, no
             longer a model of all.
         seed: of the points.
+
+    Raises:
+        ValueError: ``steps`` is below 1.
 
     Example:
         >>> from libimg.completion import encode_case, learn_shape, phantom_case
@@ -56,6 +59,9 @@ def fit_latent(
         >>> code.shape == latent.mean.shape
         True
     """
+    if steps < 1:
+        msg = f"steps must be 1 or more, got {steps}"
+        raise ValueError(msg)
     device, half = next(model.parameters()).device, case.sampling.half_mm
     generator = torch.Generator().manual_seed(seed)
     start = code.detach().clone()

@@ -2,18 +2,21 @@
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from libimg._extras import optional
-from libimg.completion.cases import Sampling
+from libimg.completion.cases import Sampling, class_mask
+from libimg.completion.labels import check_classes
 from libimg.completion.prepare import prepare_case, prepared_alike
 from libimg.io import case_name, list_volumes
 
@@ -61,7 +64,7 @@ def list_cases(folder: Path) -> list[Path]:
 
 
 def prepare_folder(
-    source: Path,
+    source: Path | Sequence[Path],
     target: Path,
     *,
     classes: Mapping[str, int],
@@ -73,8 +76,12 @@ def prepare_folder(
 ) -> Iterator[Outcome]:
     """Prepare every label map of a folder; a stopped run goes on, and one bad file stops nothing.
 
+    What an earlier run has prepared from a file that now fails is renamed to ``NAME.h5.stale``, so
+    that nothing trains on it. Of two files that would be prepared as one (``a.nii`` and
+    ``a.nii.gz``), the second fails.
+
     Args:
-        source: NIfTI file, or folder of them.
+        source: NIfTI file, folder of them, or a list of files.
         target: folder for the HDF5 files.
         classes: name to label.
         labelled: classes that this data set annotates; see `sample_case`.
@@ -88,43 +95,90 @@ def prepare_folder(
 
     Raises:
         FileNotFoundError: there is no such file or folder, or no NIfTI in it.
-        ValueError: ``source`` is no NIfTI file.
+        ValueError: ``source`` is no NIfTI file, or ``classes`` or ``labelled`` are refused.
 
     Example:
         >>> list(prepare_folder(Path("nowhere"), Path("out"), classes={"LV": 3}))
         Traceback (most recent call last):
         FileNotFoundError: nowhere: no such file or folder
     """
-    jobs = [(path, target / f"{case_name(path)}.h5") for path in list_volumes(source)]
+    check_classes(classes)
+    class_mask(labelled or (), classes)
+    jobs: dict[Path, Path] = {}
+    twice = []
+    for path in list_volumes(source) if isinstance(source, Path) else source:
+        goal = target / f"{case_name(path)}.h5"
+        if jobs.setdefault(goal, path) != path:
+            reason = f"{path.name} and {jobs[goal].name} would both become {goal.name}: rename one"
+            twice.append(Outcome(path, None, "failed", reason))
     how: Any = {"classes": classes, "labelled": labelled, "sampling": sampling or Sampling()}
     work = partial(_prepare, how | {"seed": seed})
-    found: Any = map(work, jobs) if workers <= 1 else _parallel(work, jobs, workers)
+    pairs = [(path, goal) for goal, path in jobs.items()]
+    found: Any = map(work, pairs) if workers <= 1 else _parallel(work, pairs, workers)
+    found = chain(twice, found)
     if progress:
-        found = optional("tqdm", extra="tasks").tqdm(found, total=len(jobs), unit="case")
+        total = len(pairs) + len(twice)
+        found = optional("tqdm", extra="tasks").tqdm(found, total=total, unit="case")
     yield from found
 
 
-def _parallel(work: Any, jobs: Sequence[tuple[Path, Path]], workers: int) -> Iterator[Outcome]:
+Job = tuple[Path, Path]
+"""A label map and the file to prepare from it."""
+
+
+def _parallel(work: Any, jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+    """Work in processes; if one is killed, those that it may have worked on are done one by one."""
+    left = list(jobs)
+    while left:
+        pending = yield from _pool(work, left, workers)
+        if len(pending) == len(left) and not list(_pool(repr, left[:1], 1)):
+            msg = f"workers={workers}: processes die at once, before they read a file; is the call "
+            msg += "under if __name__ == '__main__'? workers=1 needs no process"
+            raise RuntimeError(msg)
+        suspects, left = pending[:workers], pending[workers:]  # they are begun in order
+        for job in suspects:
+            if (yield from _pool(work, [job], 1)):
+                yield _failed(job, "its process was killed (too little memory?)")
+
+
+def _pool(work: Any, jobs: Sequence[Job], workers: int) -> Generator[Outcome, None, list[Job]]:
+    """Yield what is done, and return what is not once a process was killed."""
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // workers)
     number = min(workers, len(jobs))
+    waiting, pending = {}, dict.fromkeys(jobs)
     with ProcessPoolExecutor(number, context, torch.set_num_threads, (threads,)) as pool:
-        waiting = {pool.submit(work, job): job for job in jobs}
+        with suppress(BrokenProcessPool):
+            for job in jobs:
+                waiting[pool.submit(work, job)] = job
         for done in as_completed(waiting):
-            try:
+            if not isinstance(done.exception(), BrokenProcessPool):
+                del pending[waiting[done]]
                 yield done.result()
-            except BrokenProcessPool:
-                reason = "its process, or one beside it, was killed (too little memory?)"
-                yield Outcome(waiting[done][0], None, "failed", reason)
+    return list(pending)
 
 
-def _prepare(how: dict[str, Any], job: tuple[Path, Path]) -> Outcome:
+def _prepare(how: dict[str, Any], job: Job) -> Outcome:
     path, goal = job
     try:
         if prepared_alike(goal, path, **how):
             return Outcome(path, goal, "kept", "is there already")
         case = prepare_case(path, goal, **how)
-    except (ValueError, OSError, MemoryError) as error:
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:  # torch: no memory, too
         text = str(error).removeprefix(f"{path}: ")
-        return Outcome(path, None, "failed", text or type(error).__name__)
+        return _failed(job, text or type(error).__name__)
     return Outcome(path, goal, "prepared", "; ".join(case.source["notes"]))
+
+
+def _failed(job: Job, reason: str) -> Outcome:
+    """List a failure, and put aside what an earlier run has prepared of the file."""
+    path, goal = job
+    stale = goal.with_name(f"{goal.name}.stale")
+    try:
+        goal.replace(stale)
+        reason += f"; {goal.name} of an earlier run is now {stale.name}"
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        reason += f"; {goal.name} of an earlier run is still there ({error})"
+    return Outcome(path, None, "failed", reason)

@@ -15,9 +15,11 @@ from torch import Tensor
 from libimg.io import Volume, case_name, read_volume
 from libimg.shapes import Frame
 
-__all__ = ["LabelMap", "read_labels"]
+__all__ = ["LabelMap", "check_classes", "read_labels"]
 
 FEW = 20  # voxels: a class of fewer is reported
+LARGEST = 32767  # label: answers are written as int16
+PLAUSIBLE_MM = (20.0, 1000.0)  # longest side of a volume with a heart in it
 
 
 @dataclass(frozen=True)
@@ -66,22 +68,39 @@ class LabelMap:
         return case_name(self.path)
 
 
+def check_classes(classes: Mapping[str, int]) -> None:
+    """Raise ``ValueError`` unless these are 1 to 255 names with labels of their own in int16.
+
+    Example:
+        >>> check_classes({"LV": 3, "LA": 40000})
+        Traceback (most recent call last):
+        ValueError: classes must be 1 to 255 names with different labels from 1 to 32767, got ...
+    """
+    table = list(classes.values())
+    single = 0 < len(set(table)) == len(table) <= 255
+    if not single or min(table) < 1 or max(table) > LARGEST:
+        msg = "classes must be 1 to 255 names with different labels from 1 to "
+        msg += f"{LARGEST}, got {dict(classes)}"
+        raise ValueError(msg)
+
+
 def read_labels(path: Path, *, classes: Mapping[str, int], margin_mm: float = 10.0) -> LabelMap:
     """Read a label map, refuse what cannot be used, and cut it to its classes.
 
-    Floats that are whole numbers are accepted and noted; so are classes of a few voxels and
-    classes that touch the border of the volume, which have no surface there.
+    Floats that are whole numbers are accepted and noted; so are classes of a few voxels, classes
+    that touch the border of the volume, which have no surface there, and a volume that is far too
+    small or large for a heart.
 
     Args:
         path: ``.nii`` or ``.nii.gz``.
-        classes: name to label, all different and above 0, at most 255 of them.
+        classes: name to label, all different and from 1 to 32767, at most 255 of them.
         margin_mm: kept around the box of all classes, where the volume reaches that far.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the table of classes is bad; the file is no readable volume, holds fractions,
-            labels outside the table or none of it; or its affine is missing (both codes 0, so
-            that left and right are not known) or sheared. The message names the file.
+            labels outside the table or int16, or none of it; or its affine is missing (both codes
+            0, so that left and right are not known) or sheared. The message names the file.
 
     Example:
         >>> import tempfile
@@ -93,10 +112,7 @@ def read_labels(path: Path, *, classes: Mapping[str, int], margin_mm: float = 10
         Traceback (most recent call last):
         ValueError: ...: labels outside the table of classes: 1, 2, 4, ...
     """
-    table = list(classes.values())
-    if not 0 < len(set(table)) == len(table) <= 255 or min(table) < 1:
-        msg = f"classes must be 1 to 255 names with different labels above 0, got {dict(classes)}"
-        raise ValueError(msg)
+    check_classes(classes)
     volume = read_volume(path, allow_constant=True)
     header = volume.header
     if "qform_code" in header and not (int(header["qform_code"]) or int(header["sform_code"])):
@@ -110,12 +126,8 @@ def read_labels(path: Path, *, classes: Mapping[str, int], margin_mm: float = 10
         raise ValueError(msg) from error
     whole = _whole(path, volume.data)
     counts = _counts(path, whole, classes)
-    notes = []
-    kind = header.get_data_dtype()
-    if kind.kind == "f":
-        notes.append(f"labels are stored as {kind}")
     index = np.zeros(int(whole.max()) + 1, np.uint8)
-    for own, label in enumerate(table):
+    for own, label in enumerate(classes.values()):
         if label < len(index):
             index[label] = own + 1
     box = _box(whole)
@@ -127,12 +139,6 @@ def read_labels(path: Path, *, classes: Mapping[str, int], margin_mm: float = 10
     if min(cut.shape) < 2:
         msg = f"{path}: the volume is less than two voxels wide, shape {whole.shape}"
         raise ValueError(msg)
-    for own, (name, count) in enumerate(counts.items()):
-        if 0 < count < FEW:
-            notes.append(f"{name} has {count} voxel{'s' * (count > 1)}")
-        faces = [whole.take(side, axis) for axis in range(3) for side in (0, -1)]
-        if any((face == table[own]).any() for face in faces):
-            notes.append(f"{name} touches the border")
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ low[::-1]
     middle = [(a + b) / 2 for a, b in box][::-1]
@@ -147,7 +153,7 @@ def read_labels(path: Path, *, classes: Mapping[str, int], margin_mm: float = 10
         volume=volume,
         path=path,
         sha256=file_hash(path),
-        notes=tuple(notes),
+        notes=tuple(_notes(volume, whole, counts, classes)),
     )
 
 
@@ -161,16 +167,45 @@ def file_hash(path: Path) -> str:
 
 
 def _whole(path: Path, data: Tensor) -> Any:
-    """Return whole numbers as int32, or refuse fractions."""
+    """Return whole numbers as int32, or refuse fractions and what is beyond int16."""
     values = data.numpy()
-    whole = values.astype(np.int32)
-    odd = values != whole
+    odd = values != np.rint(values)
     if odd.any():
         first = float(values[odd][0])
         msg = f"{path}: labels must be whole numbers, got {first:g} in {int(odd.sum())} voxels; a "
         msg += "label map must be resampled without interpolation"
         raise ValueError(msg)
-    return whole
+    large = np.abs(values) > LARGEST
+    if large.any():
+        first = float(values[large][0])
+        msg = f"{path}: labels must be at most {LARGEST}, got {first:g} in "
+        msg += f"{int(large.sum())} voxels"
+        raise ValueError(msg)
+    return values.astype(np.int32)
+
+
+def _notes(
+    volume: Volume, whole: Any, counts: Mapping[str, int], classes: Mapping[str, int]
+) -> list[str]:
+    """Tell what is unusual about a label map that can be used."""
+    notes = []
+    kind = volume.header.get_data_dtype()
+    if kind.kind == "f":
+        notes.append(f"labels are stored as {kind}")
+    sides = [n * size for n, size in zip(whole.shape, volume.spacing_mm, strict=True)]
+    if not PLAUSIBLE_MM[0] <= max(sides) <= PLAUSIBLE_MM[1]:
+        size = max(volume.spacing_mm)
+        notes.append(
+            f"spacing {size:g} mm, the volume is {max(sides):g} mm long: is the header in metres "
+            "or micrometres?"
+        )
+    faces = [whole.take(side, axis) for axis in range(3) for side in (0, -1)]
+    for name, count in counts.items():
+        if 0 < count < FEW:
+            notes.append(f"{name} has {count} voxel{'s' * (count > 1)}")
+        if any((face == classes[name]).any() for face in faces):
+            notes.append(f"{name} touches the border")
+    return notes
 
 
 def _counts(path: Path, whole: Any, classes: Mapping[str, int]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from libimg.completion.cases import Case
 from libimg.completion.centre import Centre, class_centroids, fit_centre
-from libimg.completion.fields import coarse_fields, mean_fields, read_coarse
+from libimg.completion.fields import best_levels, coarse_fields, mean_fields, read_coarse
 from libimg.nets import Latent, LatentFlow, VecSetAutoencoder, sample_flow
 from libimg.shapes import farthest_points
 
@@ -19,7 +19,7 @@ class MeanShape(nn.Module):
     """Mean fields on a coarse grid, where each class lies from the middle; nothing to train.
 
     It also keeps how many times farther apart draws are put than the model would: 1, or what
-    `fit_spread` found.
+    `fit_spread` found; and the level of each class's surface in mm: 0, or what `fit_levels` found.
 
     Args:
         classes: how many there are.
@@ -36,6 +36,7 @@ class MeanShape(nn.Module):
     offsets: Tensor
     weights: Tensor
     spread: Tensor
+    levels: Tensor
 
     def __init__(self, *, classes: int, grid: int) -> None:
         super().__init__()
@@ -43,6 +44,7 @@ class MeanShape(nn.Module):
         self.register_buffer("offsets", torch.zeros(classes, 3))
         self.register_buffer("weights", torch.zeros(classes))
         self.register_buffer("spread", torch.ones(()))
+        self.register_buffer("levels", torch.zeros(classes))
 
     def fill(self, mean: Float[Tensor, "k g g g"], centre: Centre) -> None:
         """Set the mean fields, in the unit of the cube, and the centre of the training cases."""
@@ -229,7 +231,8 @@ def learn_shape(model: Completer, cases: Sequence[Case]) -> None:
         fields.append(field)
         places.append(_seen(case) - middle)
     half, band = cases[0].sampling.half_mm, cases[0].sampling.band_mm
-    mean = mean_fields(fields, band=band) / half
+    mean = mean_fields(fields, band=band)
+    mean = (mean - best_levels((mean for _ in fields), fields)[:, None, None, None]) / half
     offsets = torch.stack(places).nanmean(0).nan_to_num(0.0)
     centre = Centre(
         torch.where(known[:, None], shape.offsets.cpu(), offsets),

@@ -1,5 +1,6 @@
 """The five phases as data: which cases train, what is dropped, what is asked in the end."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -147,7 +148,8 @@ def prepared(
     """
     if data.folder:
         return list_cases(Path(data.folder))
-    target = folder / "prepared"
+    key = hashlib.sha256(repr((data.sampling, sorted(classes.items()), seed)).encode())
+    target = folder / f"prepared_{key.hexdigest()[:8]}"  # runs with other points keep theirs
     files = build_hearts(
         folder,
         number=data.hearts,
@@ -159,7 +161,7 @@ def prepared(
     wanted = {path.name.removesuffix(".nii.gz") for path in files}
     how: Any = {"classes": classes, "labelled": list(classes), "sampling": data.sampling}
     how |= {"workers": data.workers, "progress": progress, "seed": seed}
-    found = [o for o in prepare_folder(folder, target, **how) if o.source in files]
+    found = prepare_folder(files, target, **how)
     bad = [f"{o.source}: {o.notes}" for o in found if o.state == "failed"]
     if bad:
         raise ValueError("; ".join(bad))
@@ -208,7 +210,11 @@ def make_plan(phase: int, data: HeartData, paths: Sequence[Path], *, seed: int =
         cases = [_only(case, [data.one]) for case in cases]
     if phase == 4 and not data.folder:
         cases = [_partial(case, data.kept, number) for number, case in enumerate(cases)]
-    cases = [case for case in cases if bool(case.present.any())]
+    empty = [case.name for case in cases if not bool(case.present.any())]
+    if empty:
+        msg = f"{', '.join(empty)}: without a voxel of the labelled classes "
+        msg += f"{[n for n, m in zip(cases[0].classes, _any(cases), strict=True) if m]}"
+        raise ValueError(msg)
     train, held, test = cases[:-away], cases[-away : -data.test], cases[-data.test :]
     drop = {2: data.drop, 4: data.partial}.get(phase, Drop())
     asked = {"test": questions(test, drop=drop if phase == 2 else Drop(), seed=seed)}
@@ -243,10 +249,13 @@ def _two_sets(plan: Plan, data: HeartData, seed: int) -> Plan:
     test = [q.case for q in plan.asked["test"]]
     if data.other:
         second = [load_case(path) for path in list_cases(Path(data.other))]
-        if len(second) < 3:
-            msg = f"{data.other}: expected three cases or more, got {len(second)}"
+        away = data.test + data.validation
+        if len(second) <= away:
+            msg = f"{data.other}: expected more than {away} cases (data.test and data.validation "
+            msg += f"of them are kept back), got {len(second)}"
             raise ValueError(msg)
-        parts = [second[:-2], second[-2:-1], second[-1:]]
+        _apart([*train, *held, *test], second, data.other)
+        parts = [second[:-away], second[-away : -data.test], second[-data.test :]]
         of_a = [n for n, m in zip(names, _any(train), strict=True) if m]
         of_b = [n for n, m in zip(names, _any(second), strict=True) if m]
     else:
@@ -270,6 +279,16 @@ def _two_sets(plan: Plan, data: HeartData, seed: int) -> Plan:
     }
     shares, hide = (1 - data.share, data.share), (lacks, new)
     return Plan([train, parts[0]], [held, parts[1]], shares, hide, Drop(), asked, plan.classes)
+
+
+def _apart(first: Sequence[Case], second: Sequence[Case], folder: str) -> None:
+    """Refuse a heart that is in both data sets: one may train on what the other is tested on."""
+    files = {case.source["sha256"]: case.name for case in first}
+    for case in second:
+        same = files.get(case.source["sha256"])
+        if same is not None:
+            msg = f"{folder}: {case.name} is the same label map as {same} of data.folder"
+            raise ValueError(msg)
 
 
 def _any(cases: Sequence[Case]) -> list[bool]:

@@ -44,7 +44,8 @@ def sample_case(
         seed: of the points.
 
     Raises:
-        ValueError: a name is no class, or no labelled class has a voxel.
+        ValueError: a name is no class, no labelled class has a voxel, or one of them has no
+            surface inside the volume.
 
     Example:
         >>> import tempfile
@@ -74,7 +75,11 @@ def sample_case(
     frame = Frame.fixed(affine=found.affine, centre_mm=found.centre_mm, half_mm=plan.half_mm)
     if found.extent_mm > plan.half_mm:
         notes.append(f"reaches {found.extent_mm - plan.half_mm:.0f} mm out of the cube")
-    return _draw(found, asked, present, frame, plan, seed, notes)
+    try:
+        return _draw(found, asked, present, frame, plan, seed, notes)
+    except ValueError as error:
+        msg = f"{found.path}: {error}"
+        raise ValueError(msg) from error
 
 
 def _draw(
@@ -94,6 +99,11 @@ def _draw(
     how = {"spacing_mm": spacing, "generator": generator}
     surface = torch.full((k, plan.surface, 3), MISSING)
     drawn = sample_surface(fields, counts=plan.surface, **how)
+    if drawn.absent:
+        name = list(found.classes)[int(own[drawn.absent[0]])]
+        msg = f"{name} has no surface inside the volume: it fills all of "
+        msg += f"{tuple(found.volume.data.shape)}, expected something beside it"
+        raise ValueError(msg)
     surface[own] = frame.to_unit(drawn.points).view(len(own), plan.surface, 3)
 
     def wide(distances: Tensor) -> Tensor:

@@ -95,7 +95,9 @@ def surface_l1(
 
     Args:
         prediction: ``(b, q, classes)``, at points of surfaces.
-        classes: index of the class whose surface the point is on, ``(b, q)``.
+        classes: index of the class whose surface the point is on, ``(b, q)``, from 0 to classes
+            - 1. Values are not read here: for another index torch raises its own error (on a GPU,
+            late and for the whole process), unless the mask of the point is 0.
         mask: weights of points, ``(b, q)``, 0 for padding; all 1 if None.
 
     Returns:

@@ -48,7 +48,14 @@ class SurfaceDistances:
     status: Literal["both", "only pred", "only target", "neither"]
 
     def hausdorff(self, percentile: float = 95.0) -> float:
-        """Return the larger of the two directed distances at ``percentile``, in mm."""
+        """Return the larger of the two directed distances at ``percentile``, in mm.
+
+        Raises:
+            ValueError: ``percentile`` is not within (0, 100].
+        """
+        if not 0 < percentile <= 100:
+            msg = f"percentile must be above 0 and at most 100, got {percentile}"
+            raise ValueError(msg)
         if self.status != "both":
             return self._undefined(math.inf)
         sides = ((self.pred, self.pred_sizes), (self.target, self.target_sizes))

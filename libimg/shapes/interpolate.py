@@ -1,13 +1,12 @@
 """Values of fields between and beyond their voxels."""
 
+import math
 from collections.abc import Sequence
 from itertools import product
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from libimg import _check
 
 __all__ = ["check_spacing", "interpolate_fields"]
 
@@ -33,7 +32,7 @@ def interpolate_fields(
         ``(classes, n)`` in the fields' dtype.
 
     Raises:
-        ValueError: a spacing is not above 0.
+        ValueError: a spacing is not finite and above 0.
 
     Example:
         >>> field = torch.arange(4.0).view(1, 1, 1, 4).expand(2, 2, 2, 4)
@@ -64,8 +63,11 @@ def interpolate_fields(
 
 
 def check_spacing(spacing_mm: Sequence[float]) -> None:
-    """Raise ``ValueError`` unless there are three lengths above 0."""
+    """Raise ``ValueError`` unless there are three finite lengths above 0."""
     if len(spacing_mm) != 3:
         msg = f"spacing_mm must be 3 lengths, along (d, h, w), got {spacing_mm}"
         raise ValueError(msg)
-    _check.positive(**{f"spacing_mm[{axis}]": size for axis, size in enumerate(spacing_mm)})
+    for axis, size in enumerate(spacing_mm):
+        if not 0 < size < math.inf:
+            msg = f"spacing_mm[{axis}] must be above 0 and finite, got {size}"
+            raise ValueError(msg)

@@ -11,7 +11,9 @@ import numpy as np
 
 from libimg.shapes.meshing import Mesh
 
-__all__ = ["write_mesh"]
+__all__ = ["MESH_SUFFIXES", "write_mesh"]
+
+MESH_SUFFIXES = (".ply", ".vtp", ".obj", ".stl")
 
 
 def write_mesh(path: Path | str, mesh: Mesh | Mapping[str, Mesh]) -> None:

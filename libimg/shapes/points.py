@@ -4,6 +4,7 @@ Points are ``(n, 3)`` float32 in millimetres along the array's axes: the centre 
 ``(i, j, k)`` is ``(i, j, k) * spacing_mm``. Between the centres a field is trilinear.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from libimg import _check
 from libimg.shapes import draws
 from libimg.shapes.interpolate import interpolate_fields
 
@@ -136,7 +136,7 @@ def sample_near_surface(
         classes. Points may lie outside the volume: see `interpolate_fields`.
 
     Raises:
-        ValueError: as for `sample_surface`, or no sigma or one that is not above 0.
+        ValueError: as for `sample_surface`, or no sigma or one that is not finite and above 0.
 
     Example:
         >>> field = torch.arange(6.0).view(6, 1, 1).expand(6, 6, 6)[None] - 2.5
@@ -154,7 +154,10 @@ def sample_near_surface(
     if not sigmas_mm:
         msg = "sigmas_mm must name at least one standard deviation, got none"
         raise ValueError(msg)
-    _check.positive(**{f"sigmas_mm[{i}]": sigma for i, sigma in enumerate(sigmas_mm)})
+    for i, size in enumerate(sigmas_mm):
+        if not 0 < size < math.inf:
+            msg = f"sigmas_mm[{i}] must be above 0 and finite, got {size}"
+            raise ValueError(msg)
     start = sample_surface(fields, spacing_mm=spacing_mm, counts=counts, generator=generator)
     n = len(start.points)
     noise = torch.randn(n, 3, generator=generator, device=generator.device).to(start.points)

@@ -1,6 +1,7 @@
 """Signed distance fields of label maps: one per class, in millimetres, negative inside."""
 
 import math
+import operator
 from collections.abc import Sequence
 from functools import partial
 from typing import Literal
@@ -72,7 +73,7 @@ def signed_distance(
         `present_classes`.
 
     Raises:
-        TypeError: the labels are not integers.
+        TypeError: the labels or the classes are not integers.
         ValueError: the volume is empty or not three-dimensional, classes are missing, double or
             more than 32767, a spacing or the band is not a finite length above 0.
 
@@ -114,7 +115,7 @@ def present_classes(labels: Labels, *, classes: Sequence[int]) -> Bool[Tensor, "
         Boolean ``(classes,)``, on the device of ``labels``.
 
     Raises:
-        TypeError: the labels are not integers.
+        TypeError: the labels or the classes are not integers.
         ValueError: the volume is empty or not three-dimensional, classes are missing or double.
 
     Example:
@@ -136,6 +137,11 @@ def _checked(
     if labels.ndim != 3 or not labels.numel():
         msg = f"labels must be (d, h, w) and not empty, got shape {tuple(labels.shape)}"
         raise ValueError(msg)
+    try:
+        classes = [operator.index(label) for label in classes]
+    except TypeError as error:
+        msg = f"classes must be integers, got {list(classes)}"
+        raise TypeError(msg) from error
     if not 0 < len(classes) <= 32767 or len(set(classes)) < len(classes):
         msg = f"classes must be 1 to 32767 different labels, got {list(classes)}"
         raise ValueError(msg)

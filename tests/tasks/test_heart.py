@@ -152,9 +152,58 @@ def test_infer_completes_files_and_lists_the_bad_ones(
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names[2:] == [f"part_sample{i}{s}" for i in (0, 1) for s in (".nii.gz", ".vtp")]
     (tmp_path / "in" / "bad.nii.gz").write_bytes(b"no")
-    with pytest.raises(SystemExit, match="1 files failed"):
+    affine = np.diag([2.0, 2, 2, 1])
+    nib.save(nib.Nifti1Image(np.full((9, 9, 9), 3, np.int16), affine), tmp_path / "in" / "full.nii")
+    with pytest.raises(SystemExit, match="2 files failed"):
         command(*words)
-    assert "bad.nii.gz" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "bad.nii.gz" in told
+    assert "full.nii: shell has no surface inside the volume" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["infer", "a.nii.gz", "--output", "."], "would be written over a.nii.gz"),
+        (["infer", ".", "--output", "."], "would be written over a.nii.gz"),
+        (["fit", "a.nii.gz", "--output", "."], "would be written over a.nii.gz"),
+        (["infer", "a.nii.gz", "--output", "out", "--suffix", ".xyz"], "suffix must be one of"),
+        (["infer", "a.nii.gz", "--output", "out", "--samples", "-1"], "samples must be 0 or more"),
+        (["fit", "a.nii.gz", "--output", "out", "--steps", "-1"], "steps must be 0 or more"),
+        (["eval", "no", "--samples", "0"], "samples must be 2 or more"),
+        (["eval", "no", "--stride", "-1"], "stride must be 0 or more"),
+        (["prepare", ".", "--output", "out", "--workers", "0"], "workers must be 1 or more"),
+        (["prepare", ".", "--output", "out", "--classes", '{"a": 40000}'], "from 1 to 32767"),
+    ],
+)
+def test_bad_words_are_refused_before_a_model_is_read(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.nii.gz", 9)
+    before = path.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=message):
+        command(*words, *(["--model", "none.pt"] * (words[0] in ("infer", "fit"))))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.nii.gz"]
+
+
+@pytest.mark.parametrize("spacing", ["0", "-1", ".nan", ".inf"])
+@pytest.mark.parametrize("name", ["infer", "fit"])
+def test_bad_spacings_are_refused(name: str, spacing: str, tmp_path: Path, best: Path) -> None:
+    words = [name, str(save(tmp_path / "a.nii.gz", 9)), "--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match="spacing_mm must be above 0"):
+        command(*words, "--model", str(best), "--spacing_mm", spacing)
+    assert not (tmp_path / "out").exists()
+
+
+def test_sampling_without_points_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a.nii.gz", 9)
+    for name in ("grid", "surface"):
+        words = ["prepare", str(tmp_path), "--output", str(tmp_path / "out")]
+        with pytest.raises(SystemExit, match=rf"sampling\.{name} must be .* above 0, got 0"):
+            command(*words, f"--sampling.{name}", "0")
+    assert not (tmp_path / "out").exists()
 
 
 def test_fit_reports_every_class(
