@@ -545,6 +545,19 @@ def test_classes_without_truth_are_counted_and_not_averaged(
     assert 0 < scores["table"]["network"]["dice observed"] <= 1
 
 
+def test_classes_without_a_distance_are_counted(cases: list[Case], model: Completer) -> None:
+    model.shape.mean[2] += 5  # no place of the cube is in it
+    asked = [Question(cases[4], torch.tensor([True, True, False]), "a")]
+    line = completion.evaluate({"network": model}, None, asked, inputs=60)["table"]["network"]
+    assert (line["infinite observed"], line["infinite completed"]) == (0, 1)
+    assert math.isfinite(line["hd95 observed"])
+    assert math.isnan(line["hd95 completed"])
+    whole = [Question(cases[4], torch.tensor([True, True, True]), "a")]
+    line = completion.evaluate({"network": model}, None, whole, inputs=60)["table"]["network"]
+    assert line["infinite observed"] == 1
+    assert math.isnan(line["infinite completed"])
+
+
 def test_classes_that_nothing_asks_for_are_not_scored(tmp_path: Path, cases: list[Case]) -> None:
     for number, case in enumerate(cases):
         completion.write_case(tmp_path / f"{number}.h5", replace(case, name=str(number)))

@@ -155,3 +155,15 @@ def test_cases_without_the_labelled_class_are_named(hearts: list[Case], tmp_path
     )
     with pytest.raises(ValueError, match=r"^heart 0: without a voxel of the labelled classes"):
         completion.make_plan(0, data, completion.list_cases(folder))
+
+
+def test_a_class_that_nobody_labels_keeps_its_level(hearts: list[Case]) -> None:
+    torch.manual_seed(0)
+    model = Completer(VecSetAutoencoder.preset("tiny", classes=10), grid=16).eval()
+    completion.learn_shape(model, hearts)
+    model.shape.levels += 7
+    names = list(hearts[0].classes)
+    asked = completion.questions([hearts[0].restrict(names[:6])], drop=Drop(fewest=1, most=1))
+    levels = completion.fit_levels(model, asked, inputs=64)
+    assert levels[6:].tolist() == [7.0] * 4
+    assert float(levels[:6].max()) < 7

@@ -111,7 +111,8 @@ def evaluate(
     Returns:
         ``table``: row to mean Dice, IoU, surface Dice, F-score, Chamfer distance and HD95,
         observed and completed apart, every class counting the same; F-score and Chamfer distance
-        (mean of both directions, not squared) are of the centres of surface voxels.
+        (mean of both directions, not squared) are of the centres of surface voxels. ``infinite``
+        is the number of classes that Chamfer distance and HD95 leave out.
         ``classes``: the same for each class, with the numbers of defined and undefined cases.
         ``cases``: row to question to its scores, ``summary`` with bootstrap intervals.
         ``verdict``: whether the model is better than each baseline at the completed classes (the
@@ -251,13 +252,17 @@ def _plain(summary: Mapping[str, metrics.ClassSummary]) -> dict[str, dict[str, d
 
 
 def _line(classes: Mapping[str, Any]) -> dict[str, float]:
-    """Mean over the classes of their means, in both groups; an infinite distance is left out."""
-    line = {}
+    """Mean over the classes of their means, in both groups; infinite ones are only counted."""
+    line: dict[str, float] = {}
     for metric in METRICS:
         for group in ("observed", "completed"):
             means = [c[group]["mean"] for name, c in classes[metric].items() if name != "all"]
             means = [m for m in means if math.isfinite(m)]
             line[f"{metric} {group}"] = sum(means) / len(means) if means else math.nan
+    for group in ("observed", "completed"):
+        far = [c[group]["mean"] for name, c in classes["hd95"].items() if name != "all"]
+        far = [value for value in far if not math.isnan(value)]
+        line[f"infinite {group}"] = sum(map(math.isinf, far)) if far else math.nan
     return line
 
 

@@ -23,6 +23,7 @@ def fit_levels(
     A network that is trained for distances answers with their mean where it cannot know better,
     and the mean of surfaces that never lie at the same place is too small. Another level mends the
     size, with the highest mean Dice over the questions; the distances themselves stay as they are.
+    A class that no case of the questions labels keeps the level it has.
 
     Args:
         model: in evaluation mode.
@@ -50,6 +51,8 @@ def fit_levels(
         read = field_reader(model, latent.mean, middle, half_mm=half, levelled=False)
         guesses.append(read(case.volume[:points]).T)
         truths.append(torch.where(case.labelled, case.volume_mm[:points], torch.nan).T)
-    levels = best_levels(guesses, truths)
+    known = torch.stack([question.case.labelled for question in asked]).any(0)
+    levels = best_levels(guesses, truths).to(model.shape.levels)
+    levels = torch.where(known.to(levels.device), levels, model.shape.levels)
     model.shape.levels.copy_(levels)
     return levels
